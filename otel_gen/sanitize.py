@@ -12,7 +12,6 @@ import math
 import re
 import sys
 from collections import deque
-from contextlib import suppress
 from datetime import date, datetime, time, timedelta, timezone
 from enum import Enum
 from itertools import islice
@@ -204,11 +203,10 @@ class _Walk:
 
     def key(self, value: object) -> str | None:
         if type(value) is str and len(value) <= _MAX_KEY and value.isascii():
-            name: str | None = value
-        else:
-            name = _key(value)
-        if name is not None:
-            self.bytes -= len(name)
+            self.bytes -= len(value)
+            return value
+        name = _key(value)
+        self.bytes -= len(name.encode()) if name else 0
         return name
 
     def unknown(self, value: object) -> dict[str, Json]:
@@ -257,12 +255,12 @@ def _encodable(value: str, limit: int) -> str:
     return head if len(data) <= limit else data[:limit].decode("utf-8", "ignore")
 
 
-def _first(read: Callable[[Any], Iterable[Any]], container: Any, count: int) -> list[Any]:
+def _first(read: Callable[[Any], Iterable[Any]], container: Any, count: int, tries: int = 3) -> list[Any]:
     """Copy up to `count` items, so that the walk does not see what other threads do to the container."""
-    for _ in range(3):
-        with suppress(RuntimeError):  # changed while it was copied
-            return list(islice(read(container), max(count, 0)))
-    return []
+    try:
+        return list(islice(read(container), max(count, 0)))
+    except RuntimeError:  # changed while it was copied
+        return _first(read, container, count, tries - 1) if tries > 1 else []
 
 
 def _key(value: object) -> str | None:
