@@ -1,4 +1,4 @@
-"""The CPU stand-ins do real work: pictures, cut-outs, depth, splats, views and a score that tells them apart."""
+"""The CPU stand-ins do real work: pictures, cut-outs, depth, splats, views and an honest score."""
 
 import base64
 import io
