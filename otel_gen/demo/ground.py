@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from otel_gen.demo.workload import DemoError
+from otel_gen.demo.workload import UsageError
 
 MARK = ".otel-gen-demo"
 
@@ -18,7 +18,7 @@ MARK = ".otel-gen-demo"
 def fresh(data_dir: str | Path) -> Iterator[tuple[Path, Path | None]]:
     """Give an empty folder, held for this run alone, and where an earlier demo's went to.
 
-    Raises DemoError for a folder with something else in it, and for one that another demo still uses.
+    Raises UsageError for a folder with something else in it, and for one that another demo still uses.
     """
     folder = Path(data_dir).resolve()
     aside = _set_aside(folder)
@@ -36,7 +36,7 @@ def _set_aside(folder: Path) -> Path | None:
     if not folder.exists() or not any(folder.iterdir()):
         return None
     if not (folder / MARK).is_file():
-        raise DemoError(f"{folder} holds something that is not a demo's; choose another --data-dir")
+        raise UsageError(f"{folder} holds something that is not a demo's; choose another --data-dir")
     mark = os.open(folder / MARK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         _hold(mark, folder)
@@ -50,4 +50,4 @@ def _hold(mark: int, folder: Path) -> None:
     try:
         fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise DemoError(f"another demo is using {folder}; end it, or choose another --data-dir") from error
+        raise UsageError(f"another demo is using {folder}; end it, or choose another --data-dir") from error

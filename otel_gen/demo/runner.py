@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
 import tempfile
 import threading
@@ -21,7 +22,7 @@ from otel_gen.demo.figures import summary
 from otel_gen.demo.server import Server
 from otel_gen.demo.tally import tally
 from otel_gen.demo.validators import Validators
-from otel_gen.demo.workload import DemoError, Task, plan
+from otel_gen.demo.workload import DemoError, Task, UsageError, plan
 
 FEEDBACK_WINDOW = 8.0  # seconds; short, so that all settles while one looks on
 
@@ -35,7 +36,7 @@ def run(
     port: int = 0,
     json_output: bool = False,
 ) -> int:
-    """Run the demo; 0 if all is as expected, 1 with the differences, 2 if it could not begin.
+    """Run the demo; 0: all as expected; 1: something differs or broke, and is said; 2: wrong usage.
 
     `count` generations, the user's `images` (files) and `prompts` among them. With `serve` the service stays
     up until Ctrl-C. An earlier demo's `data_dir` is kept under another name. `port` 0 takes a free one.
@@ -43,17 +44,34 @@ def run(
     console = Console(stderr=json_output)
     try:
         tasks = plan(count, images, prompts)
-        with ground.fresh(data_dir) as (folder, aside), tempfile.TemporaryDirectory() as control:
+        with (
+            _ended_in_order(),
+            ground.fresh(data_dir) as (folder, aside),
+            tempfile.TemporaryDirectory() as control,
+        ):
             if aside:
                 console.print(f"the earlier demo's data is kept in {aside}")
             server = Server(folder, Path(control), port=port, feedback_timeout=FEEDBACK_WINDOW)
             return _run(console, server, folder, tasks, serve=serve, json_output=json_output)
     except DemoError as error:
         print(error, file=sys.stderr)
-        return 2
+        return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
         console.print("stopped")
         return 1
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Take SIGTERM for Ctrl-C, so that the service ends with us; only the main thread may ask for that."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run(

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any
 
 import otel_gen
+from otel_gen.demo.workload import DemoError
 
 ACCEPTANCE = 0.42
 SEED = 17
@@ -88,14 +89,20 @@ class Validators:
             "panel": panel,
         }
         if self._process and self._process.stdin:
-            self._process.stdin.write(json.dumps(task) + "\n")
-            self._process.stdin.flush()
+            try:
+                self._process.stdin.write(json.dumps(task) + "\n")
+                self._process.stdin.flush()
+            except BrokenPipeError as error:
+                raise DemoError("the validators have ended too early; what they said is above") from error
 
     def finish(self, timeout: float = 60) -> dict[str, dict[str, Any]]:
         """Wait until all verdicts are posted; give them by generation id."""
         if self._process is None:
             return {}
-        output, _ = self._process.communicate(timeout=timeout)
+        try:
+            output, _ = self._process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired as error:
+            raise DemoError(f"the validators have not posted everything within {timeout:g} s") from error
         return {posted["generation_id"]: posted for posted in map(json.loads, output.splitlines())}
 
 

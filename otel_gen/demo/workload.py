@@ -21,7 +21,11 @@ IMAGE_EVERY = 5  # one task in five brings a picture
 
 
 class DemoError(Exception):
-    """The demo cannot begin, or cannot go on; the message says what to do."""
+    """The demo cannot go on; the message says why and what to look at."""
+
+
+class UsageError(DemoError):
+    """The demo cannot begin with these options; the message says which to change."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ def _file(path: Path) -> str:
     try:
         encoded = base64.b64encode(path.read_bytes()).decode()
     except OSError as error:
-        raise DemoError(f"cannot read the picture {path}: {error.strerror}") from error
+        raise UsageError(f"cannot read the picture {path}: {error.strerror}") from error
     if not is_picture(encoded):
-        raise DemoError(f"{path} is no PNG, JPEG, GIF or WebP picture")
+        raise UsageError(f"{path} is no PNG, JPEG, GIF or WebP picture")
     return encoded
