@@ -82,7 +82,8 @@ def acceptance_row() -> list[Any]:
             Query(acceptance("24h"), "24 h"),
             Query(wilson("-", "6h"), "95 % low"),
             Query(wilson("+", "6h"), "95 % high"),
-            n(judged("6h")),
+            n(judged("6h"), "n 6 h"),
+            n(judged("24h"), "n 24 h"),
         ],
     )
     return [

@@ -39,9 +39,9 @@ class Query:
     exemplars: bool = False
 
 
-def n(expr: str) -> Query:
+def n(expr: str, legend: str = "n") -> Query:
     """The number of samples behind a ratio or a quantile."""
-    return Query(expr, "n", unit=units.Short)
+    return Query(expr, legend, unit=units.Short)
 
 
 def number(
@@ -167,7 +167,7 @@ def _target(query: Query, ref: str, *, instant: bool, table_format: bool) -> pro
 def _own_unit(query: Query) -> list[models.DynamicConfigValue]:
     """A count beside a ratio hangs on the right-hand axis and needs no decimals."""
     values = [models.DynamicConfigValue(id_val="unit", value=query.unit)]
-    if query.legend == "n":
+    if query.legend == "n" or query.legend.startswith("n "):
         values += [
             models.DynamicConfigValue(id_val="decimals", value=0),
             models.DynamicConfigValue(id_val="custom.axisPlacement", value="right"),
