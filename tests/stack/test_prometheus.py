@@ -15,7 +15,7 @@ import pytest
 from . import binaries
 from .conftest import need
 from .exporter import Exporter, serving
-from .servers import Prometheus, running_prometheus, wait_for
+from .servers import Collector, Prometheus, running_collector, running_prometheus, wait_for
 
 HOME = binaries.ROOT / "collector" / "prometheus"
 RULES = HOME / "rules" / "acceptance.yml"
@@ -124,6 +124,24 @@ def test_prometheus_keeps_the_trace_ids_of_slow_generations(prometheus: Path, tm
     assert {labels["trace_id"] for labels in found} == {f"{1:032x}"}
 
 
+@pytest.mark.stack
+@pytest.mark.timeout(180)
+def test_the_committed_configuration_counts_each_generation_once_beside_the_collector(
+    prometheus: Path, otelcol: Path, tmp_path: Path
+) -> None:
+    with serving() as (miner, target), running_collector(otelcol, tmp_path, target) as agent:
+        miner.generation(57, "accepted")
+        with running_prometheus(prometheus, tmp_path / "tsdb", _committed(target, agent)) as server:
+            wait_for(lambda: server.query("gen3d_records_total"), "otel_gen's own metrics")
+            wait_for(lambda: server.query('up{job="otelcol"} == 1'), "the Collector's metrics about itself")
+            wait_for(
+                lambda: _scraped(server, "otelcol_metrics") > 100,
+                "the Collector's copy of otel_gen's metrics",
+            )
+            assert server.query("sum(gen3d_records_total)") == [({}, 1)]
+            assert {labels["job"] for labels, _ in server.query('{__name__=~"gen3d_.+"}')} == {"otel_gen"}
+
+
 def test_each_alert_leads_to_a_runbook_paragraph_and_to_a_dashboard_that_exist() -> None:
     rules = RULES.read_text()
     headings = re.findall(r"^#+ (.+)$", (binaries.ROOT / "docs" / "operate.md").read_text(), re.MULTILINE)
@@ -157,6 +175,28 @@ global: {{scrape_interval: 500ms, evaluation_interval: 1s}}
 rule_files: [{home / "rules.yml"}]
 scrape_configs: [{{job_name: otel_gen, static_configs: [{{targets: ["{target}"]}}]}}]
 """
+
+
+def _committed(target: str, agent: Collector) -> str:
+    """prometheus.yml with the ports of this test, and a pace that does not try patience."""
+    text = (HOME / "prometheus.yml").read_text()
+    places = {
+        "127.0.0.1:9464": target,
+        "127.0.0.1:8889": f"127.0.0.1:{agent.prometheus_port}",
+        "127.0.0.1:8888": f"127.0.0.1:{agent.self_port}",
+        "scrape_interval: 15s": "scrape_interval: 500ms",
+        "rules/*.yml": str(HOME / "rules" / "*.yml"),
+    }
+    for ours, here in places.items():
+        assert ours in text
+        text = text.replace(ours, here)
+    return text
+
+
+def _scraped(server: Prometheus, job: str) -> float:
+    """How many samples the last scrape of a job brought, before any were dropped."""
+    answer = server.query(f'scrape_samples_scraped{{job="{job}"}}')
+    return answer[0][1] if answer else 0
 
 
 def _answer(miner: Exporter, server: Prometheus, accepted_percent: dict[int, int]) -> bool:
