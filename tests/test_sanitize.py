@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from otel_gen import sanitize
 from otel_gen.sanitize import MORE, clean, flag, keyname, number, score, text, uid
 
 np = pytest.importorskip("numpy", reason="scalars and arrays of numpy are part of what is cleaned")
@@ -170,6 +171,7 @@ class Zone(tzinfo):
         (np.array([[0.5, np.inf]]), [[0.5, None]]),
         (np.array([object()]), [{"type": "object"}]),
         (np.zeros((50, 50), "f4"), {"type": "ndarray", "shape": [50, 50], "dtype": "float32"}),
+        (np.array(["x" * 100_000]), {"type": "ndarray", "shape": [1], "dtype": "str_"}),
         (np.zeros((2000, 2000, 0)), {"type": "ndarray", "shape": [2000, 2000, 0], "dtype": "float64"}),
     ],
     ids=lambda value: type(value).__name__,
@@ -274,6 +276,11 @@ def test_a_deep_nest_is_cut_at_the_depth():
     assert json.dumps(cleaned).count('{"type": "list", "size": 1}') == 1
 
 
+def test_a_level_that_was_left_can_be_entered_again():
+    assert clean([[[1]], [[2]], {"a": [3]}], depth=3) == [[[1]], [[2]], {"a": [3]}]
+    assert clean([[[1]]], depth=2) == [[{"type": "list", "size": 1}]]
+
+
 def test_a_million_keys_are_cut_at_the_node_budget():
     cleaned = clean(dict.fromkeys(map(str, range(1_000_000)), 1))
     assert nodes_in(cleaned) <= 2001
@@ -322,6 +329,17 @@ def test_a_dict_changed_by_another_thread_is_read_without_an_error():
     finally:
         done.set()
         thread.join()
+
+
+def test_a_container_that_never_stands_still_is_given_up_after_three_tries():
+    tries = []
+
+    def read(container):
+        tries.append(container)
+        raise RuntimeError("dictionary changed size during iteration")
+
+    assert sanitize._first(read, {}, 10) == []
+    assert len(tries) == 3
 
 
 def test_a_call_at_the_recursion_limit_still_returns():

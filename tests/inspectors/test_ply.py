@@ -194,6 +194,19 @@ def test_the_deadline_stops_the_count_with_what_was_sampled(monkeypatch):
     assert stats["opacity_max"] == pytest.approx(7.09)
 
 
+def test_a_file_that_shrinks_while_it_is_read_is_described_as_far_as_it_was(tmp_path):
+    path = tmp_path / "model.ply"
+    path.write_bytes(splat(NAMES_17, 10))
+
+    def shrink():
+        os.truncate(path, len(head_of(NAMES_17, 10)) + 4 * 68 + 5)
+        return 0.0
+
+    stats = ply.inspect(path, clock=shrink)["gaussian_stats"]
+    assert (stats["partial"], stats["sampled"], stats["n"]) == (True, 4, 10)
+    assert stats["opacity_max"] == pytest.approx(3.09)
+
+
 def test_without_numpy_the_header_facts_remain(monkeypatch):
     monkeypatch.setitem(sys.modules, "numpy", None)
     stats = inspect_bytes(splat(NAMES_17, 10))

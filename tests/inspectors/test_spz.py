@@ -7,6 +7,7 @@ import os
 import pathlib
 import struct
 import sys
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -96,9 +97,22 @@ def test_a_malformed_file_gives_a_reason_and_no_count(data):
     assert stats["bytes"] == len(data)
 
 
-def test_a_bomb_is_inflated_no_further_than_the_header():
-    bomb = gzip.compress(inner() + b"\0" * 50_000_000)
-    assert inspect_bytes(bomb)[0] == 1000
+ZSTD_BOMB = b"\x28\xb5\x2f\xfd\x00\x48" + (16 << 3).to_bytes(3, "little") + inner()
+ZSTD_BOMB += ((128 * 1024 << 3 | 2).to_bytes(3, "little") + b"\0") * 1000
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [gzip.compress(inner() + b"\0" * 50_000_000), pytest.param(ZSTD_BOMB, marks=needs_zstd)],
+    ids=["gzip", "zstd"],
+)
+def test_a_bomb_is_inflated_no_further_than_the_header(bomb):
+    tracemalloc.start()
+    try:
+        assert inspect_bytes(bomb)[0] == 1000
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_without_a_zstd_decoder_the_reason_says_so(monkeypatch):
