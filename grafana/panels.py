@@ -15,7 +15,7 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 DATASOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
-# The same verdict, outcome or quantile has the same colour on every panel.
+# The same verdict, outcome or cause has the same colour on every panel.
 COLOURS = {
     "accepted": "green",
     "rejected": "red",
@@ -149,7 +149,7 @@ def _dress(
         if query.unit:
             panel.override_by_name(query.legend, _own_unit(query))
     for name in COLOURS:
-        if any(query.legend in (name, "{{verdict}}", "{{outcome}}", "{{cause}}") for query in queries):
+        if any(query.legend in ("{{verdict}}", "{{outcome}}", "{{cause}}") for query in queries):
             panel.override_by_name(name, [_fixed(COLOURS[name])])
     return panel
 

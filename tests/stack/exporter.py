@@ -43,9 +43,9 @@ COUNTERS = {
     "gen3d_repeated_outputs": (),
     "gen3d_wasted_seconds": ("cause",),
     "gen3d_records": (),
-    "gen3d_capture_errors": (),
+    "gen3d_capture_errors": ("place",),
     "gen3d_not_durable": (),
-    "gen3d_shed": (),
+    "gen3d_shed": ("kind",),
 }
 HISTOGRAMS = {
     "gen3d_generation_duration_seconds": (("task_type",), SECONDS),
@@ -67,7 +67,7 @@ GAUGES = {
     "gen3d_data_dir_free_ratio": (),
     "gen3d_data_dir_free_bytes": (),
     "gen3d_last_feedback_timestamp_seconds": (),
-    "gen3d_config_info": ("config_hash",),
+    "gen3d_config_info": ("hash",),
     "gen3d_build_info": ("version",),
 }
 NAMES = {f"{name}_total" for name in COUNTERS} | set(HISTOGRAMS) | set(GAUGES)
@@ -128,6 +128,8 @@ class Exporter:
             self.gauges["gen3d_artifacts"].labels(kind).set(2)
         for cause in ("withheld", "unsubmitted", "failed", "cancelled", "interrupted", "repeated"):
             self.counters["gen3d_wasted_seconds"].labels(cause)
+        self.counters["gen3d_capture_errors"].labels("api")
+        self.counters["gen3d_shed"].labels("ply")
         self.gauges["gen3d_data_dir_free_ratio"].set(0.5)
         self.gauges["gen3d_data_dir_free_bytes"].set(5e11)
         self.gauges["gen3d_config_info"].labels("0123").set(1)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from . import binaries, lint
-from .exporter import NAMES, Exporter, serving
+from .exporter import COUNTERS, GAUGES, HISTOGRAMS, NAMES, Exporter, serving
 from .servers import Prometheus, running_prometheus, wait_for
 
 BOARD = json.loads((binaries.ROOT / "grafana" / "dashboards" / "overview.json").read_text())
@@ -78,6 +78,12 @@ def test_every_metric_is_on_the_dashboard_and_no_other() -> None:
     used = lint.metrics([expr for _, expr in lint.queries(BOARD)] + variables)
     assert used - NAMES == set()
     assert NAMES - used == set(UNSHOWN)
+
+
+def test_the_stand_in_shows_what_otel_gen_shows() -> None:
+    catalog = pytest.importorskip("otel_gen.catalog", reason="otel_gen has no catalogue of metrics")
+    shown = {**{name: (labels, ()) for name, labels in (COUNTERS | GAUGES).items()}, **HISTOGRAMS}
+    assert {m.name: (tuple(m.labels), tuple(m.buckets)) for m in catalog.METRICS.values()} == shown
 
 
 def test_no_traces_or_other_data_are_needed_but_prometheus() -> None:
