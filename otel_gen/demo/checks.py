@@ -123,6 +123,10 @@ def _handed_out_again(found: Findings, record: Record) -> Iterator[str]:
 
 def _verdicts(found: Findings) -> Iterator[str]:
     by_id = {_id(record): record for record in found.records}
+    silent = {
+        str(answer.generation_id) for answer in found.answers if answer.submitted
+    } - found.verdicts.keys()
+    yield from (f"no validator has posted a verdict on {one}" for one in sorted(silent))
     for one, posted in found.verdicts.items():
         if not posted["acknowledged"]:
             yield f"the verdict on {one} was not acknowledged: {posted['why']}"

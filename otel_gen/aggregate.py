@@ -1,0 +1,204 @@
+"""Aggregates: counters and histograms as a pure function of records and applied amendments."""
+
+from __future__ import annotations
+
+import bisect
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from otel_gen import catalog, failures
+from otel_gen import semconv as sc
+from otel_gen.clock import parse_iso
+from otel_gen.record import Record
+
+Key = tuple[str, tuple[str, ...]]
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_NUMBER = re.compile(r"[_:= -]*[-+]?\d+(\.\d+)?$")
+_LIMIT = 32
+_loads = msgspec.json.Decoder().decode
+
+
+class Names:
+    """The first 32 distinct names of stages and reasons; later ones are `other`."""
+
+    def __init__(self, known: dict[str, list[str]] | None = None) -> None:
+        self.known = known or {"stage": [], "reason": []}
+
+    def label(self, family: str, name: Any) -> str:
+        """Give the label of a name, taking it in while there is room."""
+        names = self.known[family]
+        if name in names:
+            return str(name)
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or len(names) >= _LIMIT:
+            return sc.OTHER
+        names.append(name)
+        return name
+
+    def reason(self, text: Any) -> str:
+        """Give the label of a reason: its text without its number."""
+        return self.label("reason", _NUMBER.sub("", text) if isinstance(text, str) else None)
+
+
+class Aggregates:
+    """Counters (floats) and histograms ([bucket counts..., count, sum]) by name and label values.
+
+    `changed` holds the keys that a transaction still has to store.
+    """
+
+    def __init__(self, names: Names | None = None) -> None:
+        self.names = names or Names()
+        self.counters: dict[Key, float] = {}
+        self.histograms: dict[Key, list[float]] = {}
+        self.exemplars: dict[Key, dict[int, tuple[str, float, float]]] = {}
+        self.changed: set[Key] = set()
+
+    def add(self, name: str, labels: tuple[str, ...] = (), n: float = 1) -> None:
+        """Count."""
+        key = (name, labels)
+        self.counters[key] = self.counters.get(key, 0) + n
+        self.changed.add(key)
+
+    def observe(
+        self, name: str, value: Any, labels: tuple[str, ...] = (), trace: tuple[str, float] | None = None
+    ) -> None:
+        """Put a value into a histogram; what is no number is passed over."""
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
+            return
+        edges = catalog.METRICS[name].buckets
+        key, at = (name, labels), bisect.bisect_left(edges, value)
+        row = self.histograms.setdefault(key, [0] * (len(edges) + 3))
+        row[at] += 1
+        row[-2] += 1
+        row[-1] += value
+        self.changed.add(key)
+        if trace is not None:
+            self.exemplars.setdefault(key, {})[at] = (trace[0], value, trace[1])
+
+    # --- lines ---------------------------------------------------------------------------------------
+    def record(self, record: Record, *, repeated: bool) -> None:
+        """Count one line as it was first written."""
+        if record["metadata"].get("source"):
+            return
+        metadata, generation = record["metadata"], record["generation"]
+        kind = task_type(record["task"]["task_type"])
+        outcome: str = record.get("settled_outcome") or record["outcome"]
+        trace = _exemplar(metadata)
+        self.add("gen3d_records")
+        self.add("gen3d_generations", (kind, outcome))
+        work = self._durations(generation, kind, trace)
+        self._ending(record, outcome)
+        self._output(generation["output"], kind, trace)
+        if metadata["attempt"] > 1:
+            self.add("gen3d_task_redeliveries")
+        if repeated:
+            self.add("gen3d_repeated_outputs")
+        cause = wasted_cause(outcome, repeated=repeated)
+        if cause is not None and work:
+            self.add("gen3d_wasted_seconds", (cause,), work)
+        self.verdict(record.get("settled_feedback") or record["validator_feedback"], metadata)
+
+    def amendment(self, amendment: Record, metadata: Record) -> None:
+        """Count an amendment that was applied."""
+        if amendment["applied"] and amendment["kind"] == "feedback" and not metadata.get("source"):
+            self.verdict(amendment["changes"]["validator_feedback"], metadata)
+
+    def verdict(self, feedback: Record, metadata: Record) -> None:
+        """Count a verdict."""
+        if not feedback.get("received"):
+            return
+        uid = feedback.get("validator_uid")
+        label = validator(metadata.get("validator_uid") if uid is None else uid)
+        word = feedback.get("verdict") or ("accepted" if feedback["accepted"] else "rejected")
+        self.add("gen3d_feedback", (label, word))
+        last = ("gen3d_last_feedback_timestamp_seconds", ())
+        self.counters[last] = max(self.counters.get(last, 0), parse_iso(feedback["feedback_time"]) / 1e9)
+        self.changed.add(last)
+        self.observe("gen3d_feedback_delay_seconds", feedback["feedback_delay_seconds"])
+        if word == "accepted":
+            self.observe("gen3d_validator_score", feedback["score"], (label,))
+
+    def _durations(self, generation: Record, kind: str, trace: tuple[str, float] | None) -> float:
+        for stage in generation["stages"]:
+            if stage["duration_seconds"] is None:
+                continue
+            if stage["name"] == sc.QUEUE_STAGE:
+                self.observe("gen3d_queue_wait_seconds", stage["duration_seconds"], (kind,), trace)
+            else:
+                labels = (self.names.label("stage", stage["name"]), stage["status"])
+                self.observe("gen3d_stage_duration_seconds", stage["duration_seconds"], labels, trace)
+        timing = generation["timing"]
+        if not isinstance(timing.get("total_time"), (int, float)):
+            return 0.0
+        work: float = max(timing["total_time"] - (timing.get("queue_time") or 0), 0)
+        self.observe("gen3d_generation_duration_seconds", work, (kind,), trace)
+        return work
+
+    def _ending(self, record: Record, outcome: str) -> None:
+        failure: Record = record.get("settled_failure") or record["failure_analysis"]
+        if failure["failed"]:
+            stage = failure.get("stage")
+            name = self.names.label("stage", stage) if stage else sc.NONE
+            self.add("gen3d_failures", (failures.label(failure["error_type"]), name))
+        if outcome == "withheld":
+            reason = record["generation"]["submission"].get("rejection_reason")
+            self.add("gen3d_withheld", (self.names.reason(reason),))
+
+    def _output(self, output: Record, kind: str, trace: tuple[str, float] | None) -> None:
+        quality = output.get("quality_metrics") or {}
+        self.observe("gen3d_clip_score", quality.get("clip_score"), (kind,), trace)
+        self.observe("gen3d_gaussians", output.get("num_gaussians"), (kind,), trace)
+        self.observe("gen3d_output_bytes", output.get("file_size_bytes"), (kind,), trace)
+
+    # --- storing -------------------------------------------------------------------------------------
+    def take_changes(self) -> Iterator[tuple[str, str]]:
+        """Give the changed rows as key and value, both JSON."""
+        for name, labels in self.changed:
+            key = (name, labels)
+            value: Any = self.counters[key] if key in self.counters else self.histograms[key]
+            yield msgspec.json.encode([name, *labels]).decode(), msgspec.json.encode(value).decode()
+        self.changed = set()
+
+    def load(self, rows: Iterator[tuple[str, str]]) -> None:
+        """Take stored rows."""
+        for key, value in rows:
+            name, *labels = _loads(key)
+            found = _loads(value)
+            if isinstance(found, list):
+                self.histograms[name, tuple(labels)] = found
+            else:
+                self.counters[name, tuple(labels)] = found
+
+
+def output_digest(record: Record) -> str | None:
+    """Give the hash by which repeats of an output are told."""
+    output = record["generation"]["output"]
+    digest: str | None = output.get("ply_file_hash") or output.get("spz_file_hash")
+    return digest
+
+
+def wasted_cause(outcome: str, *, repeated: bool) -> str | None:
+    """Say under which cause the work of a record was wasted; each second once, `repeated` first."""
+    if outcome in ("accepted", "rejected", "unscored"):
+        return "repeated" if repeated else None
+    return outcome
+
+
+def task_type(value: Any) -> str:
+    """Label of a task type."""
+    return value if value in sc.TASK_TYPES else sc.OTHER
+
+
+def validator(uid: Any) -> str:
+    """Label of a validator: 0..255, `none` or `other`."""
+    if uid is None:
+        return sc.NONE
+    return str(uid) if isinstance(uid, int) and 0 <= uid <= 255 else sc.OTHER
+
+
+def _exemplar(metadata: Record) -> tuple[str, float] | None:
+    if not metadata.get("trace_flags"):
+        return None
+    return metadata["trace_id"], parse_iso(metadata["timestamp"]) / 1e9

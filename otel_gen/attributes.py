@@ -1,0 +1,170 @@
+"""Keywords of the API become gen3d.* attributes: sanitised, bounded, and filtered for other eyes."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from otel_gen import sanitize
+from otel_gen import semconv as sc
+from otel_gen.events import canonical
+from otel_gen.settings import Settings
+
+Attributes = dict[str, Any]
+
+MAX_PROMPT = 65_536
+_MAX_TEXT = 8_192
+_MAX_CUSTOM = 16_384
+_TASK_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+
+
+def structured(value: Any, limit: int = 32_768) -> str:
+    """Write any value as a canonical JSON string."""
+    return canonical(sanitize.clean(value, limit=limit)).decode()
+
+
+def identity(settings: Settings) -> Attributes:
+    """Say who mines; the same on every root span of a process."""
+    found = {
+        sc.MINER_UID: settings.miner_uid,
+        sc.MINER_HOTKEY: settings.miner_hotkey,
+        sc.MINER_VERSION: settings.miner_version,
+        sc.NETWORK: settings.network,
+    }
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def config_attributes(config: Any) -> Attributes:
+    """Describe the miner's settings in force, with their hash."""
+    if config is None:
+        return {}
+    encoded = structured(config)
+    return {
+        sc.MINER_CONFIG: encoded,
+        sc.MINER_CONFIG_HASH: f"sha256:{hashlib.sha256(encoded.encode()).hexdigest()}",
+    }
+
+
+def task(keywords: Mapping[str, Any]) -> Attributes:
+    """Describe what was asked for; the prompt itself is added by the caller, who knows images."""
+    task_type = sanitize.text(keywords.get("task_type"), 64)
+    found: Attributes = {
+        sc.TASK_TYPE: task_type.upper() if task_type and task_type.upper() in sc.TASK_TYPES else task_type,
+        sc.TASK_ID: task_id(keywords.get("task_id")),
+        sc.TASK_ATTEMPT: _positive(keywords.get("attempt")),
+        sc.VALIDATOR_UID: sanitize.uid(keywords.get("validator_uid")),
+        sc.VALIDATOR_HOTKEY: sanitize.text(keywords.get("validator_hotkey"), 256),
+    }
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def prompt_text(value: Any) -> Attributes:
+    """Describe a text prompt; its length is that of what was passed."""
+    found = sanitize.text(value, MAX_PROMPT)
+    if found is None:
+        return {sc.PROMPT_LENGTH: 0}
+    attributes: Attributes = {sc.PROMPT: found, sc.PROMPT_LENGTH: str.__len__(value)}
+    return attributes | ({sc.TRUNCATED: True} if len(found) != len(value) else {})
+
+
+def task_id(value: Any) -> str | None:
+    """Take a task id: a text, a UUID or a number; bounded, never used as a path."""
+    plain = sanitize.clean(value, limit=128)
+    if isinstance(plain, (int, float)) and not isinstance(plain, bool):
+        plain = str(plain)
+    return (plain or None) if isinstance(plain, str) else None
+
+
+def custom(keywords: Mapping[str, Any]) -> Attributes:
+    """Keep the caller's own attributes: scalars as they are, the rest as canonical JSON."""
+    found: Attributes = {}
+    for name, value in keywords.items():
+        key = sanitize.keyname(name)
+        if key is None:
+            continue
+        plain = sanitize.clean(value, limit=_MAX_CUSTOM)
+        if isinstance(plain, (str, int, float)):
+            found[sc.ATTRIBUTE + key] = plain
+        else:
+            found[sc.STRUCTURED + key] = canonical(plain).decode()
+    return found
+
+
+def enhanced(prompt: Any, negative: Any) -> Attributes:
+    """Describe the prompt after enhancement."""
+    found = {
+        sc.ENHANCED_PROMPT: sanitize.text(prompt, MAX_PROMPT),
+        sc.NEGATIVE_PROMPT: sanitize.text(negative, MAX_PROMPT),
+    }
+    return {key: value for key, value in found.items() if value is not None}
+
+
+_OUTPUT: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "num_gaussians": (sc.NUM_GAUSSIANS, lambda v: _positive(v, 0)),
+    "file_size_mb": (sc.FILE_SIZE_MB, sanitize.number),
+    "clip_score": (sc.CLIP_SCORE, sanitize.number),
+    "clip_threshold_pass": (sc.CLIP_PASS, sanitize.flag),
+    "gaussian_count_pass": (sc.COUNT_PASS, sanitize.flag),
+    "validation_pass": (sc.VALIDATION_PASS, sanitize.flag),
+    "gaussian_stats": (sc.GAUSSIAN_STATS, lambda v: structured(v) if isinstance(v, dict) else None),
+    "render_stats": (sc.RENDER_STATS, lambda v: structured(v) if isinstance(v, dict) else None),
+}
+OUTPUT_NAMES = frozenset(_OUTPUT)
+
+
+def output(keywords: Mapping[str, Any]) -> Attributes:
+    """Describe an output; unknown keywords are the caller's own attributes."""
+    found = {_OUTPUT[name][0]: _OUTPUT[name][1](value) for name, value in keywords.items() if name in _OUTPUT}
+    rest = {name: value for name, value in keywords.items() if name not in _OUTPUT}
+    return {key: value for key, value in found.items() if value is not None} | custom(rest)
+
+
+def said(word: str, **more: Any) -> Attributes:
+    """Say how the generation ended; what an earlier word left is wiped out."""
+    wiped = dict.fromkeys(_SAID_KEYS)
+    return {**wiped, sc.SAID: word, **more}
+
+
+_SAID_KEYS = (
+    sc.SUBMISSION_TIME, sc.REJECTION_REASON, sc.REJECTION_VALUE,
+    sc.ERROR_TYPE, sc.ERROR_MESSAGE, sc.ERROR_STACK, sc.ERROR_CLASS, sc.ERROR_STAGE,
+)  # fmt: skip
+
+_VISIBLE = frozenset(
+    (
+        sc.GENERATION_ID, sc.TASK_TYPE, sc.TASK_ATTEMPT, sc.PROMPT_LENGTH, sc.VALIDATOR_UID, sc.MINER_UID,
+        sc.MINER_VERSION, sc.NETWORK, sc.MINER_CONFIG_HASH, sc.SAID, sc.SUBMISSION_TIME, sc.REJECTION_VALUE,
+        sc.ERROR_TYPE, sc.NUM_GAUSSIANS, sc.FILE_SIZE_BYTES, sc.FILE_SIZE_MB, sc.CLIP_SCORE, sc.CLIP_PASS,
+        sc.COUNT_PASS, sc.VALIDATION_PASS, sc.SHED, sc.STAGE_STATUS, sc.TRUNCATED,
+    )
+)  # fmt: skip
+
+
+def filtered(attributes: Attributes) -> Attributes:
+    """Keep what other systems may see: no prompt, hotkey, error text or free text of the caller."""
+    shown: Attributes = {sc.FILTERED: True}
+    for key, value in attributes.items():
+        if value is None:
+            continue
+        numeric = isinstance(value, (int, float)) and (key.startswith((sc.ATTRIBUTE, sc.FEEDBACK_PREFIX)))
+        if key in _VISIBLE or numeric or (key.startswith(sc.ARTIFACT) and not key.endswith(".staged")):
+            shown[key] = value
+    task = attributes.get(sc.TASK_ID)
+    if isinstance(task, str) and _TASK_ID.fullmatch(task):
+        shown[sc.TASK_ID] = task
+    return shown
+
+
+def _positive(value: Any, least: int = 1) -> int | None:
+    found = sanitize.number(value)
+    return int(found) if found is not None and found >= least and float(found).is_integer() else None
+
+
+_SPAN_NAME = re.compile(r"[^A-Za-z0-9_.-]")
+
+
+def span_name(stage: str) -> str:
+    """Name a stage's span in the application's pipeline: letters, digits and _.- only, at most 64."""
+    return _SPAN_NAME.sub("_", stage)[:64] or "stage"

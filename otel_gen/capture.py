@@ -1,0 +1,119 @@
+"""Capture: what generation and stage handles need from the process, wired once by the runtime."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import PurePath
+from typing import Any
+
+from otel_gen import attributes as attrs
+from otel_gen import semconv as sc
+from otel_gen import tracing
+from otel_gen.clock import Clock
+from otel_gen.exporter import JournalExporter
+from otel_gen.guard import Faults
+from otel_gen.images import sniff_image
+from otel_gen.journal import Journal
+from otel_gen.settings import Settings
+from otel_gen.stager import Job, Stager, open_source
+
+_REMEMBERED = 4096
+_KINDS: dict[str, Callable[[bytes], tuple[str, str]]] = {
+    "ply": lambda _: ("ply", "application/x-ply"),
+    "spz": lambda _: ("spz", "application/x-spz"),
+    "image": sniff_image,
+    "output_image": sniff_image,
+}
+
+
+class Capture:
+    """One configured process: journal, exporter, stager, tracing and settings."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        journal: Journal,
+        stager: Stager,
+        inspect: Callable[[Job], dict[str, Any]],
+        clock: Clock,
+    ) -> None:
+        self.settings, self.journal, self.stager, self.clock = settings, journal, stager, clock
+        self.exporter = JournalExporter(journal)
+        self.tracing = tracing.Tracing(capture_content=settings.capture_content)
+        self.faults = Faults(lambda place: journal.count("capture_errors", place))
+        self.identity = attrs.identity(settings)
+        self.deadline = settings.deadline
+        self.closed = False
+        self._inspect = inspect
+        self._contexts: OrderedDict[str, Any] = OrderedDict()
+
+    def visible(self, attributes: dict[str, Any]) -> dict[str, Any]:
+        """Choose what the application's own spans may show."""
+        if not self.settings.capture_content:
+            return attrs.filtered(attributes)
+        return {key: value for key, value in attributes.items() if value is not None}
+
+    def end_span(self, span: Any, attributes: dict[str, Any], end: int, *, failed: bool) -> None:
+        """End the application's span."""
+        text = attributes.get(sc.ERROR_MESSAGE) if self.settings.capture_content else None
+        tracing.end(span, self.visible(attributes), end, (text or "") if failed else None)
+
+    def remember(self, generation_id: str, context: Any) -> None:
+        """Keep a generation's span context, so that its feedback can be linked; bounded."""
+        self._contexts[generation_id] = context
+        if len(self._contexts) > _REMEMBERED:
+            self._contexts.popitem(last=False)
+
+    def context_of(self, generation_id: str) -> Any:
+        """Find the span context of a generation of this process; None where it is not known (any more)."""
+        return self._contexts.get(generation_id)
+
+    # --- artifacts -----------------------------------------------------------------------------------
+    def hand_over(self, stage: Callable[..., None], kind: str, source: Any) -> None:
+        """Open a path or take a buffer, now, and stage it."""
+        if isinstance(source, (str, PurePath)):
+            fd, size = open_source(source)
+            stage(kind, fd, size)
+        else:
+            view = memoryview(source)
+            stage(kind, source, view.nbytes, mutable=type(source) is not bytes)
+
+    def job(self, kind: str, source: Any, size: int, done: Callable[[Job], None], *, mutable: bool) -> Job:
+        """Make a stager job by the storage settings."""
+        store = self.settings.store_images if kind in ("image", "output_image") else self.settings.store_ply
+        return Job(
+            kind,
+            source,
+            done,
+            _KINDS[kind],
+            store=store,
+            limit=self.settings.max_artifact_bytes,
+            size=size,
+            mutable=mutable,
+        )
+
+    def staged_attributes(self, job: Job) -> dict[str, Any]:
+        """Describe a staged artifact, or why there is none."""
+        found: dict[str, Any] = {}
+        prefix = f"{sc.ARTIFACT}{job.kind}."
+        if job.digest:
+            found |= {
+                f"{prefix}hash": f"sha256:{job.digest}",
+                f"{prefix}size": job.size,
+                f"{prefix}media_type": job.media_type,
+            }
+        if job.name:
+            found[f"{prefix}staged"] = job.name
+        if job.shed:
+            found[sc.SHED] = job.shed
+            self.journal.count("shed", job.kind)
+        if job.kind == "image":
+            found[sc.PROMPT] = f"[BASE64_IMAGE_HASH:sha256:{job.digest}]" if job.digest else "[IMAGE]"
+        if job.kind in ("ply", "spz") and job.digest:
+            found[sc.FILE_SIZE_BYTES] = job.size
+        return found
+
+    def inspected(self, job: Job) -> dict[str, Any]:
+        """Look into a staged artifact; never a reason to fail."""
+        return self._inspect(job)

@@ -1,0 +1,52 @@
+"""Commands: what another process asks the leader to do, through the journal, and the answer."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from otel_gen import maintain
+from otel_gen.errors import OtelGenError
+
+if TYPE_CHECKING:
+    from otel_gen.files import Folder
+    from otel_gen.leader import Leader
+
+FOLDER = "commands"
+_ID = re.compile(r"[0-9a-f]{32}")
+
+
+def carry_out(leader: Leader) -> None:
+    """Do what was asked, each once; the answer is a file that the asker waits for."""
+    waiting, leader.commands = leader.commands, []
+    for command in waiting:
+        if not _ID.fullmatch(command.id):
+            continue
+        folder = leader.tree.dot.sub(FOLDER)
+        name = f"{command.id}.json"
+        if not folder.exists(name):
+            folder.replace(name, msgspec.json.encode(_answer(leader, command.command)))
+        folder.close()
+
+
+def _answer(leader: Leader, command: str) -> dict[str, Any]:
+    try:
+        if command == "fold":
+            return {"ok": True, "result": maintain.fold(leader)}
+        if command == "rotate":
+            return {"ok": True, "result": maintain.rotate(leader)}
+    except OtelGenError as error:
+        return {"ok": False, "error": str(error)}
+    return {"ok": False, "error": f"unknown command {command!r}"}
+
+
+def take_answer(folder: Folder, command_id: str) -> dict[str, Any] | None:
+    """Read and remove the answer to a command; None while there is none."""
+    name = f"{command_id}.json"
+    if not folder.exists(name):
+        return None
+    answer: dict[str, Any] = msgspec.json.decode(folder.read(name))
+    folder.unlink(name)
+    return answer

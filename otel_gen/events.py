@@ -1,0 +1,119 @@
+"""The events of the journal: what happened, as frozen typed records, and their JSON."""
+
+from __future__ import annotations
+
+from typing import Any, Union
+
+import msgspec
+
+from otel_gen.settings import Policy
+
+MAX_PAYLOAD = 256 * 1024
+"""Largest encoded event in bytes; capture cuts longer text before."""
+
+
+class Event(msgspec.Struct, tag_field="e", omit_defaults=True, frozen=True):
+    """Base of all events; `wall` and `boot` are nanoseconds of the two clocks."""
+
+
+class Header(Event, tag="header", frozen=True):
+    """First frame of a segment: who writes it, under which settings."""
+
+    worker: str
+    boot_id: str
+    pid: int
+    created: int
+    policy: Policy
+    format: int = 1
+
+
+class Started(Event, tag="start", frozen=True):
+    """A generation began."""
+
+    id: str
+    wall: int
+    boot: int
+    trace_id: str
+    span_id: str
+    parent_id: str
+    flags: int
+    attributes: dict[str, Any]
+
+
+class Noted(Event, tag="note", frozen=True):
+    """Something was said of a generation: attributes to merge."""
+
+    id: str
+    wall: int
+    boot: int
+    attributes: dict[str, Any]
+
+
+class Began(Event, tag="begin", frozen=True):
+    """A stage began; superseded by its span."""
+
+    id: str
+    span_id: str
+    parent_id: str
+    name: str
+    wall: int
+    attributes: dict[str, Any] = {}
+
+
+class Span(Event, tag="span", frozen=True):
+    """A span ended: the root `generation` or one stage, whole. `boot` is 0 where it came from elsewhere."""
+
+    id: str
+    name: str
+    trace_id: str
+    span_id: str
+    parent_id: str
+    flags: int
+    start: int
+    end: int
+    boot: int
+    attributes: dict[str, Any]
+
+
+class Feedback(Event, tag="feedback", frozen=True):
+    """A verdict or note of a validator, for a generation id or a task id."""
+
+    wall: int
+    boot: int
+    id: str = ""
+    task_id: str = ""
+    score: float | None = None
+    invalid: bool = False
+    """A score was given that is no finite number in 0..1, or validation_failed."""
+    said: bool = False
+    """A score or validation_failed was given at all; False is a note that closes nothing."""
+    validator_uid: int | None = None
+    fields: dict[str, Any] = {}
+
+
+class Counted(Event, tag="count", frozen=True):
+    """Something that no line shows happened `n` times."""
+
+    name: str
+    label: str
+    n: int
+
+
+class Command(Event, tag="command", frozen=True):
+    """Ask the leader to do something; the result goes to commands/<id>.json."""
+
+    command: str
+    id: str
+
+
+class Sealed(Event, tag="sealed", frozen=True):
+    """Last frame of a segment: its writer has gone on or gone away."""
+
+    closed: bool = False
+
+
+AnyEvent = Union[Header, Started, Noted, Began, Span, Feedback, Counted, Command, Sealed]  # noqa: UP007
+
+encode = msgspec.json.Encoder().encode
+decode = msgspec.json.Decoder(AnyEvent).decode
+canonical = msgspec.json.Encoder(order="deterministic").encode

@@ -1,0 +1,133 @@
+"""Feedback: a validator's verdict, journalled as it comes and looked up by nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from opentelemetry import _logs, trace
+
+from otel_gen import attributes as attrs
+from otel_gen import sanitize, tracing
+from otel_gen import semconv as sc
+from otel_gen.capture import Capture
+from otel_gen.events import Feedback
+from otel_gen.exporter import bounded, feedback_attributes, valid_id
+from otel_gen.journal import LOST, Journal
+
+_NUMBERS = (
+    "average_fidelity_score", "generations_within_the_window", "current_duel_rating", "current_miner_reward",
+)  # fmt: skip
+
+
+class FeedbackResult:
+    """Truth of a feedback: true once it is durable; `reason` says why it is not (yet)."""
+
+    __slots__ = ("_journal", "_refused", "_ticket")
+
+    def __init__(self, journal: Journal | None, ticket: int, refused: str = "") -> None:
+        self._journal, self._ticket, self._refused = journal, ticket, refused
+
+    def __bool__(self) -> bool:
+        return not self.reason
+
+    @property
+    def reason(self) -> str:
+        """Empty when durable, else "malformed id", "not durable yet", "not configured" ..."""
+        if self._refused or self._journal is None:
+            return self._refused
+        if self._ticket == LOST:
+            return "not recorded: no room left"
+        return "" if self._journal.durable(self._ticket) else "not durable yet"
+
+    @property
+    def journal(self) -> Journal | None:
+        """The journal that holds it; None where it was refused."""
+        return self._journal
+
+    @property
+    def ticket(self) -> int:
+        """Place in the journal of this process."""
+        return self._ticket
+
+    def __repr__(self) -> str:
+        return f"FeedbackResult({'durable' if self else self.reason!r})"
+
+
+def refused(reason: str) -> FeedbackResult:
+    """Make the answer to a feedback that is not taken."""
+    return FeedbackResult(None, 0, reason)
+
+
+def event(generation_id: Any, keywords: dict[str, Any], wall: int, boot: int) -> Feedback | None:
+    """Make a feedback event of what a caller gave; None for a malformed id."""
+    task_id = attrs.task_id(keywords.pop("task_id", None)) or ""
+    if generation_id is not None:
+        generation_id = (sanitize.text(generation_id, 64) or "").lower()
+        if not valid_id(generation_id):
+            return None
+        task_id = ""
+    elif not task_id:
+        return None
+    given = keywords.pop("score", None)
+    given = keywords.get("task_fidelity_score") if given is None else given
+    failed = sanitize.flag(keywords.get("validation_failed")) is True
+    score = sanitize.score(given)
+    return Feedback(
+        wall, boot, generation_id or "", task_id, None if failed else score,
+        failed or (given is not None and score is None), failed or given is not None,
+        sanitize.uid(keywords.pop("validator_uid", None)), _fields(keywords),
+    )  # fmt: skip
+
+
+def _fields(keywords: dict[str, Any]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for name, value in keywords.items():
+        key = sanitize.keyname(name)
+        if key is None or value is None:
+            continue
+        fields[key] = sanitize.number(value) if key in _NUMBERS else sanitize.clean(value, limit=4096)
+    return fields
+
+
+def journalled(
+    journal: Journal, found: Feedback, deadline: float, wait: Callable[[], bool]
+) -> FeedbackResult:
+    """Append a feedback event and, where a wait is allowed, wait until it is durable."""
+    ticket = journal.append(bounded(found))
+    if journal.full:
+        journal.request_sync()
+        if ticket != LOST and wait():
+            journal.wait(ticket, deadline)
+    return FeedbackResult(journal, ticket)
+
+
+def show(capture: Capture, found: Feedback) -> None:
+    """Show a feedback to the application's pipeline: a span of its own, linked, and the evaluation event."""
+    context = capture.context_of(found.id)
+    links = [capture.tracing.link(context)] if context is not None else None
+    attributes = capture.visible(feedback_attributes(found))
+    wall = capture.clock.wall()
+    span, own = capture.tracing.start(sc.FEEDBACK_SPAN, attributes, tracing.EMPTY, wall, links)
+    if own:
+        tracing.end(span, {}, wall, None)
+    if context is not None and found.said:
+        _evaluation(found, context)
+
+
+def _evaluation(found: Feedback, context: Any) -> None:
+    record = _logs.LogRecord(
+        event_name=sc.EVALUATION_EVENT,
+        context=tracing.within(trace.NonRecordingSpan(context), tracing.EMPTY),
+        attributes={
+            "gen_ai.evaluation.name": "validator",
+            "gen_ai.evaluation.score.value": found.score if found.score is not None else 0.0,
+            "gen_ai.evaluation.score.label": "invalid"
+            if found.invalid
+            else "accepted"
+            if found.score
+            else "rejected",
+            "gen_ai.response.id": found.id,
+        },
+    )
+    _logs.get_logger(sc.SCOPE).emit(record)

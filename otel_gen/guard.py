@@ -1,0 +1,47 @@
+"""The one guard of capture: telemetry never raises into the application, it counts and says so."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+log = logging.getLogger("otel_gen")
+_Call = TypeVar("_Call", bound=Callable[..., Any])
+_EVERY = 60.0
+
+
+class Faults:
+    """Count what went wrong inside capture and log it once a minute per place."""
+
+    def __init__(self, count: Callable[[str], None]) -> None:
+        self._count = count
+        self._said: dict[str, float] = {}
+        self._lock = threading.Lock()  # guards _said
+
+    def report(self, place: str, error: BaseException) -> None:
+        """Take note of an exception that must not reach the application."""
+        self._count("api")
+        with self._lock:
+            now = time.monotonic()
+            if now - self._said.get(place, -_EVERY) < _EVERY:
+                return
+            self._said[place] = now
+        log.warning("otel_gen could not record (%s): %s", place, type(error).__name__, exc_info=error)
+
+
+def guarded(method: _Call) -> _Call:
+    """Make a method of an object with `.faults` return None instead of raising."""
+
+    @functools.wraps(method)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(self, *args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - the capture guard: the only one
+            self.faults.report(method.__qualname__, error)
+            return None
+
+    return cast(_Call, call)

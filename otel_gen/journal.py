@@ -1,0 +1,352 @@
+"""This process' end of the journal: append at once, sync in groups, survive a bad disk.
+
+States of an event, in order: in the backlog (memory) -> written (safe against kill -9) -> synced
+(safe against power loss). Events are written in the order of their tickets, so two watermarks say it all.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import uuid
+from collections import Counter, deque
+from collections.abc import Callable
+
+from otel_gen import events
+from otel_gen.errors import StorageError
+from otel_gen.files import Folder
+from otel_gen.segment import SUFFIX, Writer, frame
+
+LOST = 1 << 62
+"""Ticket of an event that found no room even in the backlog: never durable."""
+
+
+class Journal:
+    """Append events of one worker (this process) to its segments.
+
+    `_lock` guards the writer, the backlog and `_written`; the syncer alone moves `_synced`.
+    No file is made and no thread started before the first event.
+    """
+
+    SEGMENT = 4 << 20
+    BACKLOG = 8 << 20
+    IDLE = 1.0  # seconds between two looks of the syncer when nothing is asked of it
+    RETRY = 0.25  # the same while the disk refuses
+
+    def __init__(
+        self, open_folder: Callable[[], Folder], header: Callable[[str], bytes], *, full: bool, size: int = 0
+    ) -> None:
+        self.worker = uuid.uuid4().hex
+        self._open_folder, self._header, self.full = open_folder, header, full
+        self._size = size or self.SEGMENT
+        self._lock = threading.RLock()
+        self._folder: Folder | None = None
+        self.names: list[str] = []
+        self.ends: dict[str, int] = {}
+        self._numbers = itertools.count(1)
+        self._last = self._written = self._synced = self._wanted = 0
+        self._writer: Writer | None = None
+        self._spare: Writer | None = None
+        self._old: list[Writer] = []
+        self._unsynced: list[Writer] = []
+        self._backlog: deque[tuple[int, bytes]] = deque()
+        self._backlog_bytes = 0
+        self._busy = self._stalled = self._poisoned = self._closing = self._closed = False
+        self._waiting: list[tuple[int, Callable[[], None]]] = []
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self.on_start: Callable[[], None] = lambda: None
+
+    # --- what callers do ---------------------------------------------------------------------------
+    def append(self, payload: bytes, *, sheddable: bool = False) -> int:
+        """Take an event; returns its ticket. Never raises, never waits for more than one write."""
+        with self._lock:
+            if self._closed:
+                return LOST
+            ticket = next(self._numbers)
+            if self._busy or self._stalled or self._backlog or not self._try_write(ticket, payload):
+                return self._defer(ticket, payload, sheddable)
+            self._last = ticket
+        if self._thread is None:
+            self._start()
+        return ticket
+
+    def count(self, name: str, label: str, n: int = 1) -> None:
+        """Count something that no line shows; journalled by the syncer, kept in memory until then."""
+        with self._lock:
+            self._counts[name, label] += n
+        self._wake.set()
+
+    def uncounted(self) -> dict[tuple[str, str], int]:
+        """Show the counts that are in memory only."""
+        return dict(self._counts)
+
+    def written(self, ticket: int) -> bool:
+        """Tell whether the event is safe against kill -9."""
+        return ticket <= self._written
+
+    def durable(self, ticket: int) -> bool:
+        """Tell whether the event is as safe as the durability setting promises."""
+        return ticket <= (self._synced if self.full else self._written)
+
+    def when_durable(self, ticket: int, then: Callable[[], None]) -> None:
+        """Call back, from another thread or at once, when the event is durable."""
+        with self._lock:
+            if not self.durable(ticket):
+                self._waiting.append((ticket, then))
+                self._wanted = max(self._wanted, min(ticket, self._last))
+                self._wake.set()
+                return
+        then()
+
+    def wait(self, ticket: int, timeout: float) -> bool:
+        """Wait until the event is durable, at most `timeout` seconds and not at all on a stalled disk."""
+        if self.durable(ticket):
+            return True
+        done = threading.Event()
+        self.when_durable(ticket, done.set)
+        if self._stalled or not done.wait(timeout):
+            self.stall()
+        return self.durable(ticket)
+
+    def stall(self) -> None:
+        """Note that the disk did not answer in time: events go to the backlog until it does."""
+        if self.full and self._wanted > self._synced:
+            self._stalled = True
+
+    def request_sync(self) -> None:
+        """Ask for what was written to be made durable soon, without waiting."""
+        self._wanted = self._last
+        self._wake.set()
+
+    @property
+    def last(self) -> int:
+        """The ticket of the newest event."""
+        return self._last
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes that are in memory only."""
+        return self._backlog_bytes
+
+    # --- writing -------------------------------------------------------------------------------------
+    def _try_write(self, ticket: int, payload: bytes) -> bool:
+        self._busy = True  # a signal handler that lands here goes to the backlog
+        try:
+            if self._writer is None or not self._writer.fits(len(payload)):
+                self._roll()
+            assert self._writer is not None  # noqa: S101 - _roll made one or raised
+            self._writer.put(frame(ticket, payload))
+            self._written = ticket
+        except (OSError, StorageError):
+            return False
+        finally:
+            self._busy = False
+        return True
+
+    def _defer(self, ticket: int, payload: bytes, sheddable: bool) -> int:
+        room = self.BACKLOG * (3 if sheddable else 4) // 4
+        if self._backlog_bytes + len(payload) > room:
+            self.count("shed", "event")
+            return LOST
+        self._backlog.append((ticket, payload))
+        self._backlog_bytes += len(payload) + 64
+        self._last = ticket
+        self._start()
+        self._wake.set()
+        return ticket
+
+    def _roll(self) -> None:
+        writer, self._spare = self._spare or self._make(), None
+        try:
+            writer.publish()
+        except OSError:
+            self._spare = writer
+            raise
+        if self._writer is not None:
+            self._seal(self._writer, closed=False)
+            self._old.append(self._writer)
+        self._unsynced.append(writer)
+        self._writer = writer
+        self.names.append(writer.name + SUFFIX)
+
+    def _make(self, size: int = 0) -> Writer:
+        if self._folder is None:
+            self._folder = self._open_folder()
+        writer = Writer(self._folder, uuid.uuid4().hex, size or self._size)
+        try:
+            writer.put(frame(0, self._header(self.worker)))
+        except BaseException:
+            writer.abandon()
+            raise
+        return writer
+
+    def _seal(self, writer: Writer, *, closed: bool) -> None:
+        try:
+            writer.put(frame(0, events.encode(events.Sealed(closed=closed))))
+        except OSError:
+            return  # a reader then waits for the lock to be free
+
+    # --- the syncer ------------------------------------------------------------------------------------
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None and not self._closing:
+                self._thread = threading.Thread(target=self._run, name="otel_gen-syncer", daemon=True)
+                self._thread.start()
+                self.on_start()
+
+    def _run(self) -> None:
+        while not self._closing:
+            self._wake.wait(self.RETRY if self._backlog or self._poisoned else self.IDLE)
+            self._wake.clear()
+            self._cycle()
+        self._finish()
+
+    def _cycle(self) -> None:
+        if self._wanted > self._synced or self._stalled:
+            self._sync()
+        if self._writer is not None and self._writer.gone():
+            self._rescue(0)
+        self._flush_counts()
+        self._drain()
+        self._prepare_spare()
+        self._let_go()
+        self._notify()
+
+    def _drain(self) -> None:
+        while self._backlog:
+            with self._lock:
+                if not self._backlog or not self._try_write(*self._backlog[0]):
+                    return
+                self._backlog_bytes -= len(self._backlog.popleft()[1]) + 64
+            self._wake.set()
+
+    def _flush_counts(self) -> None:
+        for (name, label), n in list(self._counts.items()):
+            with self._lock:
+                ticket, payload = next(self._numbers), events.encode(events.Counted(name, label, n))
+                if self._backlog or self._stalled or not self._try_write(ticket, payload):
+                    return
+                self._last = ticket
+                self._counts[name, label] -= n
+                if not self._counts[name, label]:
+                    del self._counts[name, label]
+
+    def _sync(self) -> None:
+        with self._lock:
+            target, writers, folder = self._written, list(self._unsynced), self._folder
+        try:
+            if self._poisoned:
+                raise OSError(5, "an earlier fsync failed")
+            for writer in writers:
+                os.fdatasync(writer.fd)
+            if folder is not None:
+                folder.sync()
+        except OSError:
+            self._replace_unsyncable()
+            return
+        with self._lock:
+            self._unsynced = [w for w in self._unsynced if w is self._writer or w not in writers]
+            self._synced, self._stalled = max(self._synced, target), False
+
+    def _replace_unsyncable(self) -> None:
+        """After a failed fsync its pages count as clean: never ask that descriptor again."""
+        if not self._poisoned:
+            self.count("capture_errors", "fsync")
+        self._poisoned = not self._rescue(self._synced)
+        self._stalled = self._poisoned
+
+    def _rescue(self, after: int) -> bool:
+        """Copy the events behind a ticket into a fresh segment; they keep their numbers, so no reader sees a pair."""
+        with self._lock:
+            lost, fresh = list(self._unsynced), None
+            try:
+                if self._folder is None or os.fstat(self._folder.fd).st_nlink == 0:
+                    self._folder, self._spare = self._open_folder(), None
+                fresh = self._make(sum(writer.offset for writer in lost) + self._size)
+                self._copy(lost, fresh, after)
+                os.fdatasync(fresh.fd)
+                fresh.publish()
+                self._folder.sync()
+            except (OSError, StorageError):
+                if fresh is not None:
+                    fresh.abandon()
+                return False
+            self._old += lost
+            self._writer, self._unsynced = fresh, [fresh]
+            self.names.append(fresh.name + SUFFIX)
+            self._synced = self._written
+        return True
+
+    def _copy(self, lost: list[Writer], fresh: Writer, after: int) -> None:
+        for writer in lost:
+            for ticket, payload in writer.frames():
+                if ticket > after:
+                    fresh.put(frame(ticket, payload))
+
+    def _prepare_spare(self) -> None:
+        if self._spare is None and self._writer is not None:
+            try:
+                self._spare = self._make()
+            except (OSError, StorageError):
+                self._spare = None
+
+    def _let_go(self) -> None:
+        for writer in [w for w in self._old if w.gone()]:
+            with self._lock:
+                self._old.remove(writer)
+            writer.close()
+
+    def _notify(self) -> None:
+        with self._lock:
+            ready = [then for ticket, then in self._waiting if self.durable(ticket)]
+            self._waiting = [(t, f) for t, f in self._waiting if not self.durable(t)]
+        for then in ready:
+            then()
+
+    # --- the end -----------------------------------------------------------------------------------------
+    def close(self, timeout: float = 10.0) -> None:
+        """Drain, seal and sync what can be, then let every file and lock go; later appends are lost."""
+        with self._lock:
+            self._closing = True
+            thread = self._thread
+        self._wake.set()
+        if thread is not None:
+            thread.join(timeout)
+        self._closed = True
+
+    def _finish(self) -> None:
+        self._wanted = self._last
+        self._cycle()
+        with self._lock:
+            self._closed = True
+            if self._writer is not None:
+                self._seal(self._writer, closed=True)
+                self.ends[self._writer.name + SUFFIX] = self._writer.offset
+        self._sync()
+        self._notify()
+        self._drop_files(unlink_spare=True)
+
+    def forget(self) -> None:
+        """In a forked child: close inherited descriptors; locks and files stay the parent's."""
+        self._closed = True
+        self._drop_files(unlink_spare=False)
+
+    def _drop_files(self, *, unlink_spare: bool) -> None:
+        if self._spare is not None and unlink_spare:
+            self._spare.abandon()
+        for writer in (*self._old, self._writer, self._spare):
+            if writer is not None:
+                writer.close()
+        if self._folder is not None:
+            self._folder.close()
+
+    def hold(self) -> None:
+        """Before a fork: keep the lock so that the child inherits no half-done append."""
+        self._lock.acquire()
+
+    def release(self) -> None:
+        """After a fork, in the parent."""
+        self._lock.release()

@@ -1,0 +1,128 @@
+"""Leading: the thread that tries to be the leader and, while it is, does one pass after the other."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from otel_gen import commands
+from otel_gen.clock import Clock
+from otel_gen.leader import Leader
+from otel_gen.tree import LeaderLock, Tree
+
+log = logging.getLogger("otel_gen")
+
+
+class LeaderThread:
+    """Lead whenever the lock is free. `_step` guards the leader against a fork or a drain beside a pass."""
+
+    PASS = 0.25  # seconds between two passes of a leader
+    TRY = 1.0  # seconds between two tries to become one
+    WORST = 5.0  # longest pause after errors
+
+    def __init__(
+        self, open_tree: Callable[[], Tree], clock: Clock, *, today: dict[str, Any] | None = None,
+        after: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
+        self._open_tree, self._clock, self._today, self._after = open_tree, clock, today, after
+        self._step = threading.Lock()
+        self._wake = threading.Event()
+        self._stop = False
+        self._tree: Tree | None = None
+        self._lock: LeaderLock | None = None
+        self._leader: Leader | None = None
+        self._pause = 0.0
+        self._said = -60.0
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the thread, once."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="otel_gen-leader", daemon=True)
+            self._thread.start()
+
+    def stop(self, timeout: float) -> None:
+        """End the thread and step down."""
+        self._stop = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(timeout)
+        if self._step.acquire(timeout=timeout):
+            try:
+                self._step_down()
+            finally:
+                self._step.release()
+
+    def _run(self) -> None:
+        while not self._stop:
+            self.once()
+            self._after()
+            self._wake.wait(self._pause or (self.PASS if self._leader is not None else self.TRY))
+            self._wake.clear()
+
+    def once(self) -> bool:
+        """Do one pass, if the lock can be had; tell whether one was done."""
+        with self._step:
+            try:
+                done = self._pass()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the journal keeps all and this thread must live
+                self._complain(error)
+                return False
+            self._pause = 0.0
+            return done
+
+    def _pass(self) -> bool:
+        if self._tree is None or self._tree.gone():
+            self._step_down()
+            self._tree = self._open_tree()
+            self._lock = LeaderLock(self._tree.dot)
+        assert self._lock is not None  # noqa: S101 - made with the tree
+        if self._leader is None:
+            if not self._lock.take():
+                return False
+            self._leader = Leader(self._tree, self._clock, today=self._today, paced=True)
+        self._leader.step()
+        commands.carry_out(self._leader)
+        self._lock.beat(self._clock.boot())
+        return True
+
+    def _complain(self, error: Exception) -> None:
+        """Say once a minute why nothing is delivered, let the leader go and come back later."""
+        self._pause = min(max(self._pause * 2, self.PASS), self.WORST)
+        if time.monotonic() - self._said > 60:
+            self._said = time.monotonic()
+            log.error("otel_gen cannot deliver records, the journal keeps them: %s", error, exc_info=error)
+        try:
+            self._step_down()
+        except OSError:
+            self._tree = None
+
+    def _step_down(self) -> None:
+        leader, lock, tree = self._leader, self._lock, self._tree
+        self._leader = self._lock = self._tree = None
+        if leader is not None:
+            leader.close()
+        if lock is not None:
+            lock.release()
+        if tree is not None:
+            tree.close()
+
+    # --- around a fork -----------------------------------------------------------------------------------
+    def before_fork(self, timeout: float) -> bool:
+        """Close the index so that a child inherits no connection; False where a pass was too long."""
+        if not self._step.acquire(timeout=timeout):
+            return False
+        if self._leader is not None:
+            self._leader.delivery.index.close()
+        return True
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._step.release()
+
+    def descriptors(self) -> list[int]:
+        """The descriptors that a child must close: the lock would outlive its leader otherwise."""
+        return [] if self._lock is None else [self._lock.fd]

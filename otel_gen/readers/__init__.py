@@ -1,0 +1,1 @@
+"""Readers: they look at files only; nothing flows back."""

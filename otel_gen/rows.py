@@ -1,0 +1,89 @@
+"""Rows: what the index keeps of records and amendments, from memory or from the files."""
+
+from __future__ import annotations
+
+from otel_gen.aggregate import output_digest
+from otel_gen.clock import parse_iso
+from otel_gen.fold import Generation
+from otel_gen.index import AmendmentRow, ArtifactRow, Delivered
+from otel_gen.record import Record
+from otel_gen.settle import Settled, replaceable, verdict_word
+
+_OUTPUTS = {
+    "ply": ("ply_file_path", "ply_file_hash"),
+    "spz": ("spz_file_path", "spz_file_hash"),
+    "rejected_sample": ("rejected_sample_path", "rejected_sample_hash"),
+    "output_image": ("image_file_path", "image_file_hash"),
+}
+
+
+def from_settled(gen: Generation, settled: Settled, record: Record, digest: str | None) -> Delivered:
+    """Make the row of a record that is being written."""
+    verdict = settled.verdict
+    row = Delivered(
+        gen.id, gen.task_id, record["metadata"]["attempt"], gen.start, settled.outcome, digest, gen.submitted_wall,
+        gen.submitted_boot, gen.boot_id, record["metadata"]["validator_uid"], source=record["metadata"].get("source"),
+    )  # fmt: skip
+    if verdict is not None:
+        row.verdict, row.score = verdict_word(verdict.feedback), verdict.feedback.score
+        row.verdict_validator, row.event_id = verdict.feedback.validator_uid, verdict.event_id
+        row.replaceable = replaceable(verdict.feedback)
+    return row
+
+
+def from_record(record: Record) -> Delivered:
+    """Make the row of a record that stands in a file; folded amendments included."""
+    metadata, feedback = record["metadata"], record["validator_feedback"]
+    submitted = record["generation"]["submission"].get("submission_time")
+    row = Delivered(
+        metadata["generation_id"], metadata.get("task_id"), metadata["attempt"], parse_iso(metadata["timestamp"]),
+        record["outcome"], output_digest(record), parse_iso(submitted) if submitted else None,
+        validator=metadata.get("validator_uid"), source=metadata.get("source"),
+    )  # fmt: skip
+    _take_feedback(row, feedback)
+    return row
+
+
+def _take_feedback(row: Delivered, feedback: Record) -> None:
+    if feedback.get("received"):
+        row.verdict, row.score = feedback.get("verdict"), feedback.get("score")
+        row.verdict_validator, row.event_id = feedback.get("validator_uid"), feedback.get("event_id")
+        row.replaceable = row.verdict == "invalid" and feedback.get("validation_failed") is not True
+
+
+def apply_amendment(row: Delivered, amendment: Record) -> None:
+    """Renew a row by an applied amendment."""
+    if amendment["applied"] and amendment["kind"] == "feedback":
+        row.outcome = amendment["changes"]["outcome"]
+        _take_feedback(row, amendment["changes"]["validator_feedback"])
+
+
+def from_amendment(amendment: Record) -> AmendmentRow:
+    """Make the row of an amendment."""
+    return AmendmentRow(
+        amendment["event_id"], amendment["generation_id"], amendment["kind"], amendment.get("verdict"),
+        amendment.get("score"), amendment.get("validator_uid"), amendment["applied"],
+    )  # fmt: skip
+
+
+def artifacts_of(record: Record, due: int | None = None) -> list[ArtifactRow]:
+    """Make the rows of the files that a record names; sizes are filled in by whoever knows the store."""
+    generation_id, task, output = (
+        record["metadata"]["generation_id"],
+        record["task"],
+        record["generation"]["output"],
+    )
+    found = []
+    if task.get("image_file_path"):
+        found.append(
+            ArtifactRow(generation_id, "image", _hex(task["base64_image_hash"]), task["image_file_path"], 0)
+        )
+    for kind, (path, digest) in _OUTPUTS.items():
+        if output.get(path):
+            waits = due if kind in ("ply", "spz") else None
+            found.append(ArtifactRow(generation_id, kind, _hex(output.get(digest)), output[path], 0, waits))
+    return found
+
+
+def _hex(digest: str | None) -> str:
+    return (digest or "").rpartition(":")[2]

@@ -1,0 +1,169 @@
+"""One segment: an append-only file of checksummed frames that only its owner writes.
+
+Frame: magic (4 bytes), payload length, crc32 of sequence + payload, sequence (little endian), payload.
+The file is preallocated with zeros, so a zero where a magic belongs is the end. The owner holds an
+exclusive flock for life; a free lock proves that the owner is gone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from otel_gen.events import MAX_PAYLOAD
+from otel_gen.files import Folder
+
+MAGIC = b"\x89OG1"
+_HEAD = struct.Struct("<4sIIQ")
+_SEQUENCE = struct.Struct("<Q")
+HEAD_SIZE = _HEAD.size
+SUFFIX = ".seg"
+SPARE = ".spare"
+SEALED_ROOM = 128
+"""Bytes kept free for the frame that seals a full segment."""
+
+
+def frame(sequence: int, payload: bytes) -> bytes:
+    """Wrap a payload."""
+    crc = zlib.crc32(payload, zlib.crc32(_SEQUENCE.pack(sequence)))
+    return _HEAD.pack(MAGIC, len(payload), crc, sequence) + payload
+
+
+def parse(data: bytes, at: int) -> tuple[int, bytes, int] | None:
+    """Read the frame at an offset: sequence, payload, next offset; None where none is whole and right."""
+    if at + HEAD_SIZE > len(data):
+        return None
+    magic, length, crc, sequence = _HEAD.unpack_from(data, at)
+    end = at + HEAD_SIZE + length
+    if magic != MAGIC or length > MAX_PAYLOAD or end > len(data):
+        return None
+    payload = data[at + HEAD_SIZE : end]
+    if zlib.crc32(payload, zlib.crc32(_SEQUENCE.pack(sequence))) != crc:
+        return None
+    return sequence, payload, end
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A stretch of a dead segment that holds no frame though it is not empty."""
+
+    offset: int
+    data: bytes
+    torn: bool
+    """True at the end of what was written: cut short; False in the middle: wrong bytes."""
+
+
+class Writer:
+    """The owner's end of a segment: frames at known offsets, retried at the same place."""
+
+    def __init__(self, folder: Folder, name: str, size: int) -> None:
+        """Make a preallocated, locked file under its spare name. Raises OSError when there is no room."""
+        self.folder, self.name, self.size = folder, name, size
+        self.offset = 0
+        self.fd = folder.open(name + SPARE, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.posix_fallocate(self.fd, 0, size)
+        except BaseException:
+            self.abandon()
+            raise
+
+    def publish(self) -> None:
+        """Give the segment its final name, after its header frame is written."""
+        self.folder.rename(self.name + SPARE, self.name + SUFFIX)
+
+    def fits(self, length: int) -> bool:
+        """Tell whether a payload of this length still has room before the seal."""
+        return self.offset + HEAD_SIZE + length + SEALED_ROOM <= self.size
+
+    def put(self, data: bytes) -> None:
+        """Write one frame; on an error nothing is taken and the next call writes at the same place."""
+        written = os.pwrite(self.fd, data, self.offset)
+        while written < len(data):
+            more = os.pwrite(self.fd, data[written:], self.offset + written)
+            if not more:
+                raise OSError(28, "short write")
+            written += more
+        self.offset += len(data)
+
+    def gone(self) -> bool:
+        """Tell whether the file has lost its name (data_dir removed, or delivered and deleted)."""
+        return os.fstat(self.fd).st_nlink == 0
+
+    def frames(self, start: int = 0) -> Iterator[tuple[int, bytes]]:
+        """Read back what was written from an offset on: sequence, payload."""
+        data, at = os.pread(self.fd, self.offset - start, start), 0
+        while found := parse(data, at):
+            yield found[0], found[1]
+            at = found[2]
+
+    def close(self) -> None:
+        """Let the file and its lock go."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def abandon(self) -> None:
+        """Remove a segment that was never published."""
+        self.folder.unlink(self.name + SPARE)
+        self.close()
+
+
+class Reader:
+    """Anybody's view of a segment: reads on from where it stopped, never beyond what is valid."""
+
+    CHUNK = 1 << 20
+
+    def __init__(self, folder: Folder, name: str) -> None:
+        self.name = name
+        self.fd = folder.open(name)
+        self.offset = 0
+        self.damage: list[Damage] = []
+
+    def alive(self) -> bool:
+        """Tell whether the owner still holds its lock (a shared lock is tried and let go)."""
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        fcntl.flock(self.fd, fcntl.LOCK_UN)
+        return False
+
+    def read(self) -> list[tuple[int, bytes, int]]:
+        """Take the next whole frames, at most a chunk of them: sequence, payload, offset behind each."""
+        if os.pread(self.fd, 4, self.offset) != MAGIC:
+            return []
+        data, at, frames = os.pread(self.fd, self.CHUNK, self.offset), 0, []
+        while found := parse(data, at):
+            at = found[2]
+            frames.append((found[0], found[1], self.offset + at))
+        self.offset += at
+        return frames
+
+    def skip_damage(self) -> bool:
+        """In a dead segment, step over bytes that are no frame; tell whether anything may follow."""
+        size = os.fstat(self.fd).st_size
+        data = os.pread(self.fd, size - self.offset, self.offset) if size > self.offset else b""
+        if not data.strip(b"\0"):
+            return False
+        at = data.find(MAGIC, 1)
+        while at >= 0 and parse(data, at) is None:
+            at = data.find(MAGIC, at + 1)
+        lost = data[:at] if at >= 0 else data.rstrip(b"\0")
+        self.damage.append(Damage(self.offset, lost, torn=at < 0))
+        self.offset += at if at >= 0 else len(data)
+        return at >= 0
+
+    def sync(self) -> None:
+        """Make what was read durable, whoever wrote it."""
+        os.fdatasync(self.fd)
+
+    def close(self) -> None:
+        """Let the file go."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1

@@ -1,0 +1,99 @@
+"""Settle: decide, purely, whether a generation's record is final and with which outcome.
+
+unended, worker alive ........................ wait
+unended, worker gone, no submission .......... interrupted
+withheld / failed / cancelled, ended ......... that, at once
+ended, nothing said, no verdict .............. unsubmitted
+submitted (or a verdict proves it) ........... accepted / rejected by its verdict,
+                                               unscored after feedback_timeout, else wait
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from otel_gen.events import Feedback
+from otel_gen.fold import Generation, Verdict
+from otel_gen.settings import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """The moment of a decision; with `fixed` all ages go by wall time (`recover --now`)."""
+
+    wall: int
+    boot: int
+    boot_id: str
+    fixed: bool = False
+
+    def age(self, wall: int, boot: int, boot_id: str) -> float:
+        """Seconds since an event, by boot time within one boot."""
+        if boot and not self.fixed and boot_id == self.boot_id:
+            return (self.boot - boot) / 1e9
+        return (self.wall - wall) / 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A final decision."""
+
+    outcome: str
+    verdict: Verdict | None
+    others: list[Verdict]
+    """Verdicts and notes that did not decide, in order; they become amendments."""
+
+
+def verdict_word(feedback: Feedback) -> str | None:
+    """Name a verdict: accepted, rejected, invalid; None for a note."""
+    if not feedback.said:
+        return None
+    if feedback.invalid:
+        return "invalid"
+    return "accepted" if (feedback.score or 0) > 0 else "rejected"
+
+
+def outcome_word(feedback: Feedback) -> str:
+    """Name the outcome that a verdict leads to."""
+    return "accepted" if verdict_word(feedback) == "accepted" else "rejected"
+
+
+def replaceable(feedback: Feedback) -> bool:
+    """Tell whether a later finite score replaces this verdict: its own was no number in 0..1."""
+    return feedback.invalid and feedback.fields.get("validation_failed") is not True
+
+
+def choose(verdicts: list[Verdict]) -> Verdict | None:
+    """Pick the deciding verdict: the first, but a score that is no number yields to a later finite one."""
+    said = [v for v in sorted(verdicts, key=lambda v: v.order) if v.feedback.said]
+    firm = [v for v in said if not replaceable(v.feedback)]
+    return firm[0] if firm else said[0] if said else None
+
+
+def settle(gen: Generation, now: Now, policy: Policy, *, alive: bool) -> Settled | None:
+    """Decide; None means wait."""
+    if not gen.known or (alive and (gen.root is None or gen.pending)):
+        return None
+    verdict = choose(gen.verdicts)
+    outcome = _outcome(gen, verdict, now, policy)
+    if outcome is None:
+        return None
+    if outcome not in ("accepted", "rejected"):
+        verdict = None
+    others = [v for v in sorted(gen.verdicts, key=lambda v: v.order) if v is not verdict]
+    return Settled(outcome, verdict, others)
+
+
+def _outcome(gen: Generation, verdict: Verdict | None, now: Now, policy: Policy) -> str | None:
+    said = gen.said
+    if said == "submitted" or (verdict is not None and (said is None or gen.root is None)):
+        if verdict is not None:
+            return outcome_word(verdict.feedback)
+        return "unscored" if _overdue(gen, now, policy) else None
+    if gen.root is None:
+        return "interrupted"
+    return said or "unsubmitted"
+
+
+def _overdue(gen: Generation, now: Now, policy: Policy) -> bool:
+    wall = gen.submitted_wall or gen.last_wall
+    return now.age(wall, gen.submitted_boot, gen.boot_id) >= policy.feedback_timeout

@@ -1,0 +1,212 @@
+"""Stager: write artifacts under a temporary name while hashing, off the caller's thread, then name them.
+
+The order is bytes, fsync, rename into staging, fsync of the directory; only then may an event name the
+file. What cannot be stored is still hashed and says why.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import queue
+import stat
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from otel_gen.errors import StorageError
+from otel_gen.files import Folder, write_all
+
+CHUNK = 1 << 20
+TEMPORARY = ".part"
+
+Sniff = Callable[[bytes], tuple[str, str]]
+"""First bytes -> extension, media type."""
+
+
+@dataclass
+class Job:
+    """One artifact on its way; `done` is called once, from a stager thread, with the result set."""
+
+    kind: str
+    source: Any
+    """bytes, a memoryview, an open file descriptor, or a function that gives bytes."""
+    done: Callable[[Job], None]
+    sniff: Sniff
+    store: bool = True
+    limit: int = 1 << 62
+    size: int = 0
+    mutable: bool = False
+    cancelled: bool = False
+    complete: bool = False
+    """True once it is inspected too."""
+    finished: threading.Event = field(default_factory=threading.Event)
+    """Set once it is staged, or given up, and that is journalled."""
+    _then: list[Callable[[], None]] = field(default_factory=list)
+    digest: str = ""
+    name: str = ""
+    extension: str = ""
+    media_type: str = ""
+    shed: str = ""
+    head: bytes = b""
+
+    def finish(self) -> None:
+        """Say that staging has ended; wakes whoever waits."""
+        self.finished.set()
+        while self._then:
+            self._then.pop()()
+
+    def when_finished(self, then: Callable[[], None]) -> None:
+        """Call back, from a stager thread or at once, when staging has ended."""
+        self._then.append(then)
+        if self.finished.is_set():
+            self.finish()
+
+
+class Stager:
+    """A bounded pool of threads that stage jobs in the order they come."""
+
+    THREADS = 2
+    MAX_WAITING = 512 << 20
+    HEAD = 65_536
+
+    def __init__(self, open_folder: Callable[[], Folder]) -> None:
+        self._open_folder = open_folder
+        self._folder: Folder | None = None
+        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()  # guards _folder, _threads, _waiting
+        self._waiting = 0
+        self.closed = False
+
+    def submit(self, job: Job) -> None:
+        """Take a job; one that finds no room in memory is given up at once."""
+        with self._lock:
+            if self._waiting + job.size > self.MAX_WAITING or self.closed:
+                job.cancelled, job.shed = True, "backlog"
+            self._waiting += job.size
+            if len(self._threads) < self.THREADS:
+                thread = threading.Thread(target=self._run, name="otel_gen-stager", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+        self._queue.put(job)
+
+    def close(self, timeout: float) -> None:
+        """Finish what waits, then stop the threads."""
+        self.closed = True
+        for _ in self._threads:
+            self._queue.put(None)
+        for thread in self._threads:
+            thread.join(timeout)
+
+    def _run(self) -> None:
+        while (job := self._queue.get()) is not None:
+            self._stage(job)
+            with self._lock:
+                self._waiting -= job.size
+            job.source = None
+            job.done(job)
+            job.finish()
+            job.head = b""
+            del job
+
+    def _stage(self, job: Job) -> None:
+        try:
+            self._write(job) if job.store and not job.shed else self._hash(job)
+        except (OSError, StorageError) as error:
+            job.shed = job.shed or _reason(error)
+        except (ValueError, BufferError):
+            job.shed = "unreadable"
+        finally:
+            if isinstance(job.source, int):
+                os.close(job.source)
+        if job.cancelled and not job.shed:
+            job.shed = "deadline"
+
+    def _chunks(self, job: Job) -> Iterator[memoryview]:
+        if callable(job.source):
+            job.source = job.source()
+        total = 0
+        for chunk in _read(job.source):
+            if job.cancelled:
+                return
+            if not job.head:
+                job.head = bytes(chunk[: self.HEAD])
+                job.extension, job.media_type = job.sniff(job.head)
+            total += len(chunk)
+            yield chunk
+        job.size = total
+
+    def _hash(self, job: Job) -> None:
+        digest = hashlib.sha256()
+        for chunk in self._chunks(job):
+            digest.update(chunk)
+        if not job.cancelled:
+            job.digest = digest.hexdigest()
+
+    def _write(self, job: Job) -> None:
+        folder, part, digest = self._staging(), uuid.uuid4().hex + TEMPORARY, hashlib.sha256()
+        try:
+            with folder.opened(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as fd:
+                failed = self._pour(job, fd, digest)
+                if not (job.cancelled or failed or job.shed):
+                    os.fsync(fd)
+            job.digest = "" if job.cancelled else digest.hexdigest()
+            if job.cancelled or failed or job.shed:
+                job.shed = job.shed or failed
+                return
+            name = f"{job.digest}.{part[:8]}.{job.extension}"
+            folder.rename(part, name)
+            folder.sync()
+            job.name = name
+        finally:
+            if not job.name:
+                folder.unlink(part)
+
+    def _pour(self, job: Job, fd: int, digest: Any) -> str:
+        """Hash everything and write what can be; returns why the file is not whole, or an empty text."""
+        failed, written = "", 0
+        for chunk in self._chunks(job):
+            digest.update(chunk)
+            written += len(chunk)
+            if written > job.limit:
+                failed = failed or "max_artifact_bytes"
+            if not failed:
+                try:
+                    write_all(fd, chunk)
+                except OSError as error:
+                    failed = _reason(error)
+        return failed
+
+    def _staging(self) -> Folder:
+        with self._lock:
+            if self._folder is None or os.fstat(self._folder.fd).st_nlink == 0:
+                self._folder = self._open_folder()
+            return self._folder
+
+
+def _reason(error: Exception) -> str:
+    code = getattr(error, "errno", None)
+    return {28: "disk full", 30: "read-only", 122: "disk full"}.get(code or 0, "write error")
+
+
+def _read(source: Any) -> Iterator[memoryview]:
+    if isinstance(source, int):
+        while chunk := os.read(source, CHUNK):
+            yield memoryview(chunk)
+        return
+    view = memoryview(source).cast("B")
+    for at in range(0, len(view), CHUNK):
+        yield view[at : at + CHUNK]
+
+
+def open_source(path: Any) -> tuple[int, int]:
+    """Open a file that a caller names, now: descriptor, size. Raises OSError for what is no plain file."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    state = os.fstat(fd)
+    if not stat.S_ISREG(state.st_mode):
+        os.close(fd)
+        raise OSError(22, "not a plain file")
+    return fd, state.st_size

@@ -1,0 +1,99 @@
+"""The application's side of a span: its own tracer's span in the context, never ours in its way.
+
+If the application's tracer hands out a fresh context, its ids and flags are ours. If not (no provider,
+a no-op, the parent's context handed back), a NonRecordingSpan with new ids stands in the context.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, Status, StatusCode, TraceFlags
+
+from otel_gen import semconv as sc
+from otel_gen._version import __version__
+
+_NO_PROVIDER = trace.ProxyTracerProvider
+
+
+class Tracing:
+    """Start and end the application's spans; each step is guarded by the caller."""
+
+    def __init__(self, *, capture_content: bool) -> None:
+        self.capture_content = capture_content
+        self._provider: Any = None
+        self._tracer: Any = None
+
+    def _current_tracer(self) -> Any:
+        provider = trace.get_tracer_provider()
+        if provider is not self._provider:
+            self._tracer = None if type(provider) is _NO_PROVIDER else trace.get_tracer(sc.SCOPE, __version__)
+            self._provider = provider
+        return self._tracer
+
+    def start(
+        self, name: str, attributes: Any, context: Any, start_time: int, links: Any = None
+    ) -> tuple[Span, bool]:
+        """Give the span that stands in the context, and whether it is the application's own."""
+        parent = trace.get_current_span(context).get_span_context()
+        tracer = self._current_tracer()
+        if tracer is not None:
+            span = _started(tracer, name, attributes, context, start_time, links)
+            if span is not None:
+                own = span.get_span_context()
+                if own.is_valid and own.span_id != parent.span_id:
+                    return span, True
+        return NonRecordingSpan(_new_context(parent)), False
+
+    def link(self, context: SpanContext) -> Any:
+        """Make a link to another span."""
+        return trace.Link(context)
+
+
+def _started(
+    tracer: Any, name: str, attributes: Any, context: Any, start_time: int, links: Any
+) -> Span | None:
+    try:
+        span: Span = tracer.start_span(
+            name, context=context, attributes=attributes, start_time=start_time, links=links
+        )
+    except Exception:  # noqa: BLE001 - a neighbour's processor may raise; its span is not ours to lose
+        return None
+    return span
+
+
+def end(span: Span, attributes: Any, end_time: int, failed: str | None) -> None:
+    """End an application's span with what it may know; a processor that raises is not heard."""
+    try:
+        span.set_attributes(attributes)
+        if failed is not None:
+            span.set_status(Status(StatusCode.ERROR, failed or None))
+    except Exception:  # noqa: BLE001, S110 - somebody else's span class
+        pass
+    try:
+        span.end(end_time=end_time)
+    except Exception:  # noqa: BLE001, S110 - somebody else's processor
+        pass
+
+
+def _new_context(parent: SpanContext) -> SpanContext:
+    trace_id = parent.trace_id if parent.is_valid else int.from_bytes(os.urandom(16), "big") or 1
+    flags = TraceFlags(parent.trace_flags & 1) if parent.is_valid else TraceFlags(0)
+    span_id = int.from_bytes(os.urandom(8), "big") or 1
+    return SpanContext(trace_id, span_id, is_remote=False, trace_flags=flags, trace_state=parent.trace_state)
+
+
+def within(span: Span, base: Any = None) -> Any:
+    """Make a context in which the span is current."""
+    return trace.set_span_in_context(span, base)
+
+
+attach = otel_context.attach
+detach = otel_context.detach
+current_context = otel_context.get_current
+current_span = trace.get_current_span
+EMPTY = otel_context.Context()
+"""A context without a span: what starts in it is a root."""

@@ -1,0 +1,119 @@
+"""The tree of a data_dir: its folders, opened once, and the lock of whoever delivers."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from otel_gen.errors import StorageError
+from otel_gen.files import Folder
+
+DOT = ".otel_gen"
+LOCK = "leader.lock"
+_REMOTE = ("nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "9p", "afs", "ceph")
+
+
+class Tree:
+    """Open folders of one data_dir; without `create` nothing on disk is touched."""
+
+    def __init__(self, path: str, *, create: bool = True) -> None:
+        self.path = path
+        self._open: list[Folder] = []
+        self.root = self._keep(Folder.root(path, create=create))
+        self.dot = self._keep(self.root.sub(DOT, create=create))
+        self.segments = self._keep(self.dot.sub("segments", create=create))
+        self.staging = self._keep(self.dot.sub("staging", create=create))
+        self.quarantine = self._keep(self.dot.sub("quarantine", create=create))
+
+    def _keep(self, folder: Folder) -> Folder:
+        self._open.append(folder)
+        return folder
+
+    def gone(self) -> bool:
+        """Tell whether the data_dir was removed under us."""
+        return os.fstat(self.root.fd).st_nlink == 0 or os.fstat(self.dot.fd).st_nlink == 0
+
+    def set_aside(self, name: str, data: bytes) -> None:
+        """Keep damaged or refused bytes under a name of their own; the same bytes are kept once."""
+        if not self.quarantine.exists(name):
+            self.quarantine.replace(name, data)
+
+    def close(self) -> None:
+        """Let all folders go."""
+        for folder in self._open:
+            folder.close()
+
+
+class LeaderLock:
+    """The flock that makes one process the leader; it goes with the process, whatever ends it."""
+
+    def __init__(self, dot: Folder) -> None:
+        self._dot = dot
+        self._fd = -1
+
+    def take(self) -> bool:
+        """Try to become the leader, without waiting."""
+        if self._fd >= 0:
+            return True
+        fd = self._dot.open(LOCK, os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return False
+        self._fd = fd
+        return True
+
+    @property
+    def fd(self) -> int:
+        """The descriptor that holds the lock, -1 without it."""
+        return self._fd
+
+    def beat(self, boot: int) -> None:
+        """Write down that a pass was done, at which boot time, and by whom."""
+        os.pwrite(self._fd, f"{os.getpid():<10d} {boot:<20d}\n".encode(), 0)
+
+    def holder(self) -> str:
+        """Say who holds the lock, as its file tells."""
+        try:
+            return self._dot.read(LOCK).decode("ascii", "replace").split()[0]
+        except (OSError, IndexError):
+            return "unknown"
+
+    def release(self) -> None:
+        """Step down."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def refuse_remote(path: str) -> None:
+    """Refuse a data_dir on a network file system, whose locks prove nothing. Raises StorageError."""
+    kind = _file_system(path)
+    if kind in _REMOTE:
+        raise StorageError(
+            path, f"is on {kind}, where locks prove nothing", "choose a local disk as data_dir"
+        )
+
+
+def _file_system(path: str) -> str:
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as file:
+            mounts = [line.split() for line in file]
+    except OSError:
+        return ""
+    real, best, kind = os.path.realpath(path), -1, ""
+    for fields in mounts:
+        point, rest = fields[4].replace("\\040", " "), fields[fields.index("-") + 1 :]
+        inside = real == point or real.startswith(point.rstrip("/") + "/")
+        if inside and len(point) > best:
+            best, kind = len(point), rest[0]
+    return kind
+
+
+def beat_age(dot: Folder, boot: int) -> float | None:
+    """Seconds since the leader's last pass, by boot time; None where none is known."""
+    try:
+        return max(boot - int(dot.read(LOCK).split()[1]), 0) / 1e9
+    except (OSError, IndexError, ValueError):
+        return None

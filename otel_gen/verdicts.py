@@ -1,0 +1,122 @@
+"""Late verdicts: feedback for a record that is already written becomes an amendment, or nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from otel_gen.clock import iso
+from otel_gen.fold import Verdict
+from otel_gen.index import AmendmentRow, ArtifactRow, Delivered
+from otel_gen.record import Record, failure_part, seconds
+from otel_gen.settle import outcome_word, replaceable, verdict_word
+
+_CLOSED = ("withheld", "failed", "cancelled")
+
+
+@dataclass(slots=True)
+class Late:
+    """What a late feedback does: whether it applies, its amendment, what is known of the record afterwards."""
+
+    applied: bool
+    amendment: Record
+    row: AmendmentRow
+
+
+def known_already(row: Delivered, verdict: Verdict, earlier: list[AmendmentRow]) -> bool:
+    """Tell whether the same feedback (id, score, validator) is in the record or an amendment."""
+    feedback = verdict.feedback
+    if verdict.event_id == row.event_id or any(verdict.event_id == one.event_id for one in earlier):
+        return True
+    if not feedback.said:
+        return False
+    mine = (verdict_word(feedback), feedback.score, feedback.validator_uid)
+    had = [(row.verdict, row.score, row.verdict_validator)] + [
+        (a.verdict, a.score, a.validator) for a in earlier
+    ]
+    return mine in had
+
+
+def applies(row: Delivered, verdict: Verdict) -> bool:
+    """Tell whether a late verdict changes the record: the first firm one does, where a verdict can count."""
+    if not verdict.feedback.said or row.outcome in _CLOSED:
+        return False
+    return row.verdict is None or (row.replaceable and not replaceable(verdict.feedback))
+
+
+def late(row: Delivered, verdict: Verdict, *, applied: bool) -> Late:
+    """Make the amendment of a feedback; an applied one also renews the row."""
+    feedback = verdict.feedback
+    word = verdict_word(feedback)
+    amendment: Record = {
+        "event_id": verdict.event_id,
+        "generation_id": row.id,
+        "time": iso(feedback.wall),
+        "kind": "feedback" if feedback.said else "note",
+        "applied": applied,
+        "verdict": word,
+        "score": feedback.score,
+        "validator_uid": feedback.validator_uid,
+        "fields": dict(feedback.fields),
+    }
+    if applied:
+        amendment["changes"] = _changes(row, verdict)
+        _renew(row, verdict)
+    return Late(
+        applied, amendment,
+        AmendmentRow(verdict.event_id, row.id, amendment["kind"], word, feedback.score, feedback.validator_uid, applied),
+    )  # fmt: skip
+
+
+def _changes(row: Delivered, verdict: Verdict) -> dict[str, Any]:
+    feedback = verdict.feedback
+    changes: dict[str, Any] = {
+        "outcome": outcome_word(feedback),
+        "validator_feedback": {
+            "received": True,
+            "feedback_time": iso(feedback.wall),
+            "score": feedback.score,
+            "accepted": verdict_word(feedback) == "accepted",
+            "feedback_delay_seconds": _delay(row, verdict),
+            "verdict": verdict_word(feedback),
+            "validator_uid": feedback.validator_uid,
+            "event_id": verdict.event_id,
+            **feedback.fields,
+        },
+    }
+    if row.outcome in ("unsubmitted", "interrupted"):
+        submission = {"submitted": True, "pre_submission_rejection": False, "rejection_reason": None}
+        changes["generation"] = {"submission": submission}
+    if row.outcome == "interrupted":
+        changes["failure_analysis"] = failure_part(None, None, None, None)
+    return changes
+
+
+def _delay(row: Delivered, verdict: Verdict) -> float | None:
+    if row.submitted is None:
+        return None
+    if row.submitted_boot and verdict.feedback.boot and row.boot_id == verdict.boot_id:
+        return seconds(verdict.feedback.boot - row.submitted_boot)
+    return seconds(verdict.feedback.wall - row.submitted)
+
+
+def _renew(row: Delivered, verdict: Verdict) -> None:
+    feedback = verdict.feedback
+    row.outcome = outcome_word(feedback)
+    row.verdict, row.score = verdict_word(feedback), feedback.score
+    row.verdict_validator, row.event_id = feedback.validator_uid, verdict.event_id
+    row.replaceable = replaceable(feedback)
+
+
+def retention(row: ArtifactRow, wall: int) -> Record:
+    """Make the amendment that takes a path back whose verdict never came."""
+    key = {"ply": "ply_file_path", "spz": "spz_file_path"}.get(row.kind, "rejected_sample_path")
+    return {
+        "event_id": f"undecided-{row.id}-{row.kind}",
+        "generation_id": row.id,
+        "time": iso(wall),
+        "kind": "output",
+        "applied": True,
+        "reason": "undecided_keep",
+        "changes": {"generation": {"output": {key: None}}},
+    }

@@ -1,0 +1,184 @@
+"""View of the journal: all segments of a data_dir, read incrementally, each event once."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from otel_gen import aggregate, events
+from otel_gen import semconv as sc
+from otel_gen.events import Counted, Event, Header, Noted, Sealed, Span, Started
+from otel_gen.files import Folder
+from otel_gen.segment import SPARE, SUFFIX, Damage, Reader
+from otel_gen.settings import Policy
+
+Counts = Counter[tuple[str, str]]
+
+
+class Source:
+    """One segment as it is read. `refs` counts what still needs it: open generations, waiting feedback."""
+
+    def __init__(self, folder: Folder, name: str) -> None:
+        self.name = name
+        self.reader = Reader(folder, name)
+        self.worker, self.boot_id, self.policy = "", "", Policy()
+        self.first = math.inf
+        self.last = 0
+        self.counts: Counts = Counter()
+        self.refs = 0
+        self.sealed = self.closed = self.dead = self.finished = False
+        self.synced = self.created = 0
+
+    @property
+    def done(self) -> bool:
+        """Tell whether nothing will be read from it any more and nothing needs it."""
+        return self.finished and self.refs == 0
+
+    def take_header(self, header: Header) -> None:
+        """Learn whose segment this is."""
+        self.worker, self.boot_id, self.policy = header.worker, header.boot_id, header.policy
+        self.created = header.created
+
+
+class View:
+    """Read segments in the order in which each worker wrote them."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self.sources: dict[str, Source] = {}
+        self.seen: dict[str, int] = {}
+        self.unreadable: list[tuple[str, int, str]] = []
+        """Events that cannot be understood: segment, offset, reason."""
+
+    def poll(self) -> Iterator[tuple[Source, int, Event]]:
+        """Give the new events of all segments: source, sequence, event."""
+        self._refresh()
+        for source in sorted(self.sources.values(), key=lambda s: (s.worker, s.first)):
+            if not source.finished:
+                yield from self._read(source)
+
+    def _refresh(self) -> None:
+        names = set(self._folder.names())
+        for name in [name for name in self.sources if name not in names]:
+            self.sources.pop(name).reader.close()
+        for name in names:
+            if name.endswith(SUFFIX) and name not in self.sources:
+                self._open(name)
+        for source in self.sources.values():
+            if not source.dead:
+                source.dead = not source.reader.alive()
+
+    def _open(self, name: str) -> None:
+        try:
+            source = Source(self._folder, name)
+        except FileNotFoundError:
+            return
+        self.sources[name] = source
+        for sequence, payload, _ in source.reader.read():
+            if sequence:
+                source.first = min(source.first, sequence)
+            else:
+                event = self._decode(source, payload)
+                if isinstance(event, Header):
+                    source.take_header(event)
+        source.reader.offset = 0
+
+    def _read(self, source: Source) -> Iterator[tuple[Source, int, Event]]:
+        while True:
+            frames = source.reader.read()
+            for sequence, payload, _ in frames:
+                event = self._decode(source, payload)
+                if event is not None and self._is_new(source, sequence, event):
+                    yield source, sequence, event
+            if frames:
+                continue
+            if not source.dead or not source.reader.skip_damage():
+                break
+        source.finished = source.dead or source.sealed
+
+    def _decode(self, source: Source, payload: bytes) -> Event | None:
+        try:
+            event: Event = events.decode(payload)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            self.unreadable.append((source.name, source.reader.offset, str(error)[:200]))
+            return None
+        return event
+
+    def _is_new(self, source: Source, sequence: int, event: Event) -> bool:
+        if isinstance(event, Header):
+            source.take_header(event)
+            return False
+        if isinstance(event, Sealed):
+            source.sealed, source.closed = True, event.closed
+            return False
+        if sequence <= self.seen.get(source.worker, 0):
+            return False
+        self.seen[source.worker] = source.last = sequence
+        source.first = min(source.first, sequence)
+        _count(source.counts, event)
+        return True
+
+    def alive(self, worker: str) -> bool:
+        """Tell whether a worker holds the lock of any of its segments and has not said goodbye."""
+        return any(s.worker == worker and not s.dead and not s.closed for s in self.sources.values())
+
+    def damage(self) -> Iterator[tuple[Source, Damage]]:
+        """Give all damage found so far in dead segments."""
+        for source in self.sources.values():
+            for damage in source.reader.damage:
+                yield source, damage
+
+    def sync(self) -> None:
+        """Make everything that was read durable, whoever wrote it."""
+        for source in self.sources.values():
+            if source.synced != source.reader.offset:
+                source.reader.sync()
+                source.synced = source.reader.offset
+        self._folder.sync()
+
+    def remove(self, source: Source) -> None:
+        """Delete a segment that nothing needs."""
+        self.sources.pop(source.name, None)
+        self._folder.unlink(source.name)
+        source.reader.close()
+
+    def sweep_spares(self) -> None:
+        """Delete prepared segments whose owner is gone."""
+        for name in self._folder.names():
+            if name.endswith(SPARE):
+                self._sweep_spare(name)
+
+    def _sweep_spare(self, name: str) -> None:
+        try:
+            reader = Reader(self._folder, name)
+        except OSError:
+            return
+        try:
+            if not reader.alive():
+                self._folder.unlink(name)
+        finally:
+            reader.close()
+
+    def close(self) -> None:
+        """Let all segments go."""
+        for source in self.sources.values():
+            source.reader.close()
+        self.sources.clear()
+
+
+def _count(counts: Counts, event: Event) -> None:
+    """Count what is counted from events, not from lines. A replayed span counts nothing."""
+    if isinstance(event, Started):
+        counts["gen3d_generations_started", aggregate.task_type(event.attributes.get(sc.TASK_TYPE))] += 1
+    elif isinstance(event, Noted) and event.attributes.get(sc.SAID) == "submitted":
+        uid: Any = event.attributes.get(sc.VALIDATOR_UID)
+        counts["gen3d_submissions", aggregate.validator(uid)] += 1
+    elif isinstance(event, Counted):
+        counts[f"gen3d_{event.name}", event.label] += event.n
+
+
+__all__ = ["Counts", "Source", "Span", "View"]
