@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from otel_gen.demo.client import Answer
 from otel_gen.demo.tally import Record, first_outcome
 
 SETTLE_SECONDS = 30.0
+HISTORY = "generation_history.jsonl"
 
 
 @dataclass
@@ -47,11 +49,19 @@ def await_records(data_dir: Path, answers: list[Answer]) -> list[Record]:
     deadline = time.monotonic() + SETTLE_SECONDS
     late = {answer.generation_id for answer in answers if answer.task.panel == "late" and answer.submitted}
     while True:
-        records = list(otel_gen.read(data_dir))
+        records = list(read_all(data_dir))
         waiting = late - {_id(record) for record in records if record["validator_feedback"]["received"]}
         if (len(records) >= len(answers) and not waiting) or time.monotonic() > deadline:
             return records
         time.sleep(0.2)
+
+
+def read_all(data_dir: Path) -> Iterator[Record]:
+    """Read the records as amendments make them, with the outcome of the line as `settled_outcome`."""
+    with (data_dir / HISTORY).open("rb") as lines:
+        first = {_id(record): record["outcome"] for record in map(json.loads, lines)}
+    for record in otel_gen.read(data_dir):
+        yield record | {"settled_outcome": first.get(_id(record), record["outcome"])}
 
 
 def differences(found: Findings) -> Iterator[str]:
