@@ -22,9 +22,7 @@ def show(console: Console, summary: Summary) -> None:
     """Print the whole report."""
     console.print(_outcomes(summary))
     for outcome in summary["late"]:
-        console.print(
-            f"a verdict came after the feedback window: unscored at first, then {outcome} (an amendment)"
-        )
+        console.print(f"one verdict came after the feedback window: first unscored, then {outcome}")
     console.print(_acceptance(summary["acceptance"]))
     console.print(_stages(summary["stages"]))
     console.print(_files(summary))
@@ -79,7 +77,9 @@ def _checked(console: Console, summary: Summary) -> None:
         console.print(
             "[green]all as expected[/]: every generation has one record, every accepted one its PLY"
         )
-        console.print(f"[green]metrics equal the records[/]: {len(COMPARED)} series on workers {workers}")
+        console.print(
+            f"[green]metrics equal the records[/]: {len(COMPARED)} families of series, on workers {workers}"
+        )
     for difference in summary["differences"][:SHOWN]:
         console.print(f"[bold red]differs[/] {escape(difference)}", highlight=False, soft_wrap=True)
     if len(summary["differences"]) > SHOWN:

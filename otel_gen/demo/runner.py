@@ -128,7 +128,8 @@ def _progress(console: Console, total: int) -> Iterator[Report]:
 
 def _stay_up(console: Console, server: Server) -> None:
     console.print(
-        f"\nthe service stays up at {server.url} (/generate/, /health, /metrics, /docs); Ctrl-C ends it"
+        f"\nthe service stays up at {server.url} (/generate/, /health, /metrics, /docs); Ctrl-C ends it",
+        soft_wrap=True,
     )
     try:
         threading.Event().wait()
