@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from otel_gen.demo.server import Server
+from otel_gen.demo.server import BATCH_SECONDS, Server
 from otel_gen.demo.workload import DemoError, Task
 
 PARALLEL = 4
@@ -88,6 +88,7 @@ async def _held(server: Server, http: httpx.AsyncClient, task: Task) -> Answer:
         request.cancel()
         await asyncio.wait([request])
         return Answer(task, None)
+    await asyncio.sleep(3 * BATCH_SECONDS)
     server.kill_worker(pid)
     answer = await request
     await asyncio.to_thread(server.wait_for_workers, without=pid)

@@ -19,6 +19,7 @@ from otel_gen.demo.workload import DemoError
 WORKERS = 2
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
+BATCH_SECONDS = 0.2
 
 
 class Server:
@@ -107,10 +108,15 @@ class Server:
 def environment(data_dir: Path, feedback_timeout: float) -> dict[str, str]:
     """Our settings and none of the user's own, which could change what the demo expects."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_GEN_")}
-    return inherited | {
-        "OTEL_GEN_DATA_DIR": str(data_dir),
-        "OTEL_GEN_FEEDBACK_TIMEOUT": str(feedback_timeout),
-    }
+    # Spans in a batch die with a killed worker: batches are short here, so that only its own trace is cut.
+    return (
+        {"OTEL_BSP_SCHEDULE_DELAY": f"{BATCH_SECONDS * 1000:.0f}"}
+        | inherited
+        | {
+            "OTEL_GEN_DATA_DIR": str(data_dir),
+            "OTEL_GEN_FEEDBACK_TIMEOUT": str(feedback_timeout),
+        }
+    )
 
 
 def free_port() -> int:
