@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from functools import cache
+from functools import cache, lru_cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,16 @@ def boot_id() -> str:
 def iso(ns: int) -> str:
     """Write wall nanoseconds as ISO 8601 UTC with 6 decimals (Python 3.10 parses no other count)."""
     seconds, rest = divmod(ns, 1_000_000_000)
+    return f"{_to_the_second(seconds)}.{rest // 1000:06d}+00:00"
+
+
+@lru_cache(maxsize=256)
+def _to_the_second(seconds: int) -> str:
     try:
         moment = datetime.fromtimestamp(seconds, timezone.utc)
     except (OverflowError, ValueError, OSError):
         moment = datetime(1970, 1, 1, tzinfo=timezone.utc)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest // 1000:06d}+00:00"
+    return f"{moment:%Y-%m-%dT%H:%M:%S}"
 
 
 def parse_iso(text: str) -> int:

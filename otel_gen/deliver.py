@@ -51,10 +51,6 @@ class Delivery:
         """Find a generation that is delivered, or about to be."""
         return self.plan.delivered.get(generation_id) or self.index.delivered(generation_id)
 
-    def of_task(self, task_id: str) -> list[Delivered]:
-        """All delivered attempts at a task."""
-        return self.index.of_task(task_id)
-
     @property
     def aside_counts(self) -> Counts:
         """What was set aside, as capture errors."""

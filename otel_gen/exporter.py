@@ -50,13 +50,15 @@ class JournalExporter(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Journal each span that belongs to a generation; returns when they are safe against kill -9."""
-        tickets = [self.append(span) for span in spans]
-        kept = all(ticket != LOST for ticket in tickets)
+        events = [to_event(span, source=self.source) for span in spans]
+        kept = all(self._journalled(event) != LOST for event in events)
         return SpanExportResult.SUCCESS if kept else SpanExportResult.FAILURE
 
     def append(self, span: ReadableSpan, boot: int = 0) -> int:
-        """Journal one span; returns its ticket, 0 where it is none of ours."""
-        event = to_event(span, boot, self.source)
+        """Journal one span of otel_gen's own making, whose values are clean; returns its ticket."""
+        return self._journalled(_event(span, boot, dict(span.attributes or {})))
+
+    def _journalled(self, event: Span | Feedback | None) -> int:
         if event is None:
             return 0
         return self.journal.append(
@@ -71,24 +73,25 @@ class JournalExporter(SpanExporter):
         return self.journal.wait(self.journal.last, timeout_millis / 1000)
 
 
-def to_event(span: ReadableSpan, boot: int = 0, source: str = "") -> Span | Feedback | None:
-    """Read a span as an event; None for spans that are filtered, without a valid id or not of otel_gen."""
+def to_event(span: ReadableSpan, source: str = "") -> Span | Feedback | None:
+    """Read anybody's span as an event; None for filtered ones, without a valid id or not of otel_gen."""
     attributes: Any = span.attributes or {}
     if sc.FILTERED in attributes or span.context is None:
         return None
     if span.name == sc.FEEDBACK_SPAN and f"{sc.FEEDBACK_PREFIX}said" in attributes:
-        return _feedback(span, boot)
-    generation_id = attributes.get(sc.GENERATION_ID)
-    if not valid_id(generation_id):
+        return _feedback(span, 0)
+    if not valid_id(attributes.get(sc.GENERATION_ID)):
         return None
-    if source:
-        attributes = {**attributes, sc.SOURCE: source}
+    return _event(span, 0, _plain(attributes) | ({sc.SOURCE: source} if source else {}))
+
+
+def _event(span: ReadableSpan, boot: int, attributes: dict[str, Any]) -> Span:
     context, parent = span.context, span.parent
     return Span(
-        generation_id, span.name, f"{context.trace_id:032x}", f"{context.span_id:016x}",
+        attributes[sc.GENERATION_ID], span.name, f"{context.trace_id:032x}", f"{context.span_id:016x}",
         f"{parent.span_id:016x}" if parent is not None and parent.is_valid else "",
         context.trace_flags & 1, span.start_time or 0, span.end_time or span.start_time or 0, boot,
-        attributes if type(attributes) is dict else _plain(attributes),
+        attributes,
     )  # fmt: skip
 
 

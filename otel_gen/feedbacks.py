@@ -16,7 +16,7 @@ from otel_gen.exporter import bounded, feedback_attributes, valid_id
 from otel_gen.journal import LOST, Journal
 
 _NUMBERS = (
-    "average_fidelity_score", "generations_within_the_window", "current_duel_rating", "current_miner_reward",
+    "task_fidelity_score", "average_fidelity_score", "generations_within_the_window", "current_duel_rating", "current_miner_reward",
 )  # fmt: skip
 
 
@@ -86,7 +86,9 @@ def _fields(keywords: dict[str, Any]) -> dict[str, Any]:
         key = sanitize.keyname(name)
         if key is None or value is None:
             continue
-        fields[key] = sanitize.number(value) if key in _NUMBERS else sanitize.clean(value, limit=4096)
+        plain = sanitize.number(value) if key in _NUMBERS else sanitize.clean(value, limit=4096)
+        if plain is not None:
+            fields[key] = plain
     return fields
 
 
@@ -106,9 +108,10 @@ def show(capture: Capture, found: Feedback) -> None:
     """Show a feedback to the application's pipeline: a span of its own, linked, and the evaluation event."""
     context = capture.context_of(found.id)
     links = [capture.tracing.link(context)] if context is not None else None
-    attributes = capture.visible(feedback_attributes(found))
     wall = capture.clock.wall()
-    span, own = capture.tracing.start(sc.FEEDBACK_SPAN, attributes, tracing.EMPTY, wall, links)
+    span, own = capture.tracing.start(
+        sc.FEEDBACK_SPAN, lambda: capture.visible(feedback_attributes(found)), tracing.EMPTY, wall, links
+    )
     if own:
         tracing.end(span, {}, wall, None)
     if context is not None and found.said:

@@ -11,7 +11,8 @@ import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any
 
 from otel_gen.errors import StorageError
@@ -27,7 +28,8 @@ CREATE TABLE IF NOT EXISTS delivered (
     submitted INTEGER, submitted_boot INTEGER, boot_id TEXT, validator INTEGER, verdict TEXT, score REAL,
     verdict_validator INTEGER, event_id TEXT, replaceable INTEGER, source TEXT
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS delivered_task ON delivered (task_id) WHERE task_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS delivered_task ON delivered (task_id, start, id, attempt, outcome) WHERE task_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS delivered_attempt ON delivered (task_id, attempt) WHERE task_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS delivered_digest ON delivered (digest) WHERE digest IS NOT NULL;
 CREATE TABLE IF NOT EXISTS amendments (
     event_id TEXT PRIMARY KEY, id TEXT, kind TEXT, verdict TEXT, score REAL, validator INTEGER, applied INTEGER
@@ -95,6 +97,11 @@ _AMENDMENT = ", ".join(field.name for field in fields(AmendmentRow))
 _ARTIFACT = ", ".join(field.name for field in fields(ArtifactRow))
 
 
+_delivered_row = attrgetter(*(field.name for field in fields(Delivered)))
+_amendment_row = attrgetter(*(field.name for field in fields(AmendmentRow)))
+_artifact_row = attrgetter(*(field.name for field in fields(ArtifactRow)))
+
+
 def _marks(names: str) -> str:
     return ", ".join("?" * (names.count(",") + 1))
 
@@ -152,10 +159,24 @@ class Index:
             self.db.execute("SELECT 1 FROM delivered WHERE id = ?", (generation_id,)).fetchone() is not None
         )
 
-    def of_task(self, task_id: str) -> list[Delivered]:
-        """All delivered attempts at a task, by start."""
-        query = f"SELECT {_DELIVERED} FROM delivered WHERE task_id = ? ORDER BY start"  # noqa: S608 - own names
-        return [Delivered(*row) for row in self.db.execute(query, (task_id,))]
+    def attempts(self, task_id: str, start: int, generation_id: str) -> tuple[int, int]:
+        """Give the number that a task's delivered attempts leave for a start, and the highest number taken."""
+        query = """SELECT count(*) FILTER (WHERE (start, id) < (?2, ?3)),
+                          max(attempt) FILTER (WHERE (start, id) < (?2, ?3)), max(attempt)
+                   FROM delivered WHERE task_id = ?1"""
+        count, highest, taken = self.db.execute(query, (task_id, start, generation_id)).fetchone()
+        return max(count, highest or 0) + 1, taken or 0
+
+    def attempt_taken(self, task_id: str, attempt: int) -> bool:
+        """Tell whether a record of the task has this number."""
+        query = "SELECT 1 FROM delivered WHERE task_id = ? AND attempt = ?"
+        return self.db.execute(query, (task_id, attempt)).fetchone() is not None
+
+    def last_attempts(self, task_id: str) -> list[tuple[bool, int, str]]:
+        """Give the latest submitted attempt and the latest that a verdict could prove: submitted, start, id."""
+        query = """SELECT outcome IN ('accepted', 'rejected', 'unscored'), max(start), id FROM delivered
+                   WHERE task_id = ? AND outcome NOT IN ('withheld', 'failed', 'cancelled') GROUP BY 1"""
+        return [(bool(submitted), start, id_) for submitted, start, id_ in self.db.execute(query, (task_id,))]
 
     def repeats(self, digest: str) -> bool:
         """Tell whether an earlier record has this output."""
@@ -165,7 +186,7 @@ class Index:
         """Mark generations as delivered (or renew what is known of them)."""
         self.db.executemany(
             f"REPLACE INTO delivered ({_DELIVERED}) VALUES ({_marks(_DELIVERED)})",  # noqa: S608 - own names
-            [astuple(row) for row in rows],
+            map(_delivered_row, rows),
         )
 
     # --- amendments -----------------------------------------------------------------------------------------
@@ -184,7 +205,7 @@ class Index:
         """Mark events as amendments."""
         self.db.executemany(
             f"REPLACE INTO amendments ({_AMENDMENT}) VALUES ({_marks(_AMENDMENT)})",  # noqa: S608
-            [astuple(row) for row in rows],
+            map(_amendment_row, rows),
         )
 
     # --- artifacts --------------------------------------------------------------------------------------------
@@ -215,7 +236,7 @@ class Index:
         """Note kept files."""
         self.db.executemany(
             f"REPLACE INTO artifacts ({_ARTIFACT}) VALUES ({_marks(_ARTIFACT)})",  # noqa: S608
-            [astuple(row) for row in rows],
+            map(_artifact_row, rows),
         )
 
     def drop_artifacts(self, keys: Iterable[tuple[str, str]]) -> None:

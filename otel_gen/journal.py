@@ -297,6 +297,7 @@ class Journal:
         for writer in [w for w in self._old if w.gone()]:
             with self._lock:
                 self._old.remove(writer)
+                self._unsynced = [other for other in self._unsynced if other is not writer]
             writer.close()
 
     def _notify(self) -> None:

@@ -61,6 +61,8 @@ class Leader:
         self._due: list[tuple[float, str]] = []
         self._alive: dict[str, bool] = {}
         self._slice_start = 0.0
+        self._before = self.delivery.index.cursors()
+        self._caught_up = self.delivery.ledger.caught_up
         self._swept = False
         self._known_done: set[str] = set()
 
@@ -99,8 +101,7 @@ class Leader:
     def _fold(self, source: Source, event: Started | Noted | Began | Span) -> None:
         one = self.open.get(event.id)
         if one is None:
-            if event.id in self._known_done or self.delivery.index.is_delivered(event.id):
-                self._known_done.add(event.id)
+            if self._is_done(source, event):
                 self._discard_late_staging(event)
                 return
             one = self.open[event.id] = Open(Generation(event.id, source.worker, source.boot_id))
@@ -112,6 +113,19 @@ class Leader:
             self._tasks[one.gen.task_id].add(event.id)
         if isinstance(event, Span) or one.gen.root is not None:
             self._dirty.add(event.id)
+
+    def _is_done(self, source: Source, event: Started | Noted | Began | Span) -> bool:
+        """Tell whether the record is written; a start behind the cursors of this leader's begin cannot be."""
+        id_ = event.id
+        if (
+            isinstance(event, Started)
+            and source.at > self._before.get(source.name, 0)
+            and id_ not in self._caught_up
+        ):
+            return False
+        if id_ not in self._known_done and self.delivery.index.is_delivered(id_):
+            self._known_done.add(id_)
+        return id_ in self._known_done
 
     def _discard_late_staging(self, event: Event) -> None:
         """An artifact staged after its record was written (its worker was thought dead) has no place."""
@@ -176,10 +190,7 @@ class Leader:
         for id_ in self._tasks.get(task_id, ()):
             gen = self.open[id_].gen
             candidates.append((gen.said == "submitted", gen.start, id_))
-        for row in self.delivery.of_task(task_id):
-            submitted = row.outcome in ("accepted", "rejected", "unscored")
-            if submitted or row.outcome in ("unsubmitted", "interrupted"):
-                candidates.append((submitted, row.start, row.id))
+        candidates += self.delivery.index.last_attempts(task_id)
         submitted_or_done = [c for c in candidates if c[0] or c[2] not in self.open]
         return max(submitted_or_done)[2] if submitted_or_done else None
 
@@ -248,15 +259,14 @@ class Leader:
             return given
         if not gen.task_id:
             return 1
-        done = self.delivery.of_task(gen.task_id)
         others = [
             self.open[id_].gen for id_ in self._tasks[gen.task_id] if id_ != gen.id and id_ in self.open
         ]
-        before = [row.attempt for row in done if (row.start, row.id) < (gen.start, gen.id)]
         earlier = sum(1 for other in others if other.known and (other.start, other.id) < (gen.start, gen.id))
-        attempt = max([len(before), *before]) + earlier + 1
-        taken = {row.attempt for row in done}
-        while attempt in taken:
+        index = self.delivery.index
+        free, taken = index.attempts(gen.task_id, gen.start, gen.id)
+        attempt = free + earlier
+        while attempt <= taken and index.attempt_taken(gen.task_id, attempt):
             attempt += 1
         return attempt
 

@@ -19,8 +19,10 @@ from otel_gen.files import Folder
 
 MAGIC = b"\x89OG1"
 _HEAD = struct.Struct("<4sIIQ")
+_START = struct.Struct("<4sII")
 _SEQUENCE = struct.Struct("<Q")
 HEAD_SIZE = _HEAD.size
+_CHECKED = HEAD_SIZE - _SEQUENCE.size
 SUFFIX = ".seg"
 SPARE = ".spare"
 SEALED_ROOM = 128
@@ -29,8 +31,8 @@ SEALED_ROOM = 128
 
 def frame(sequence: int, payload: bytes) -> bytes:
     """Wrap a payload."""
-    crc = zlib.crc32(payload, zlib.crc32(_SEQUENCE.pack(sequence)))
-    return _HEAD.pack(MAGIC, len(payload), crc, sequence) + payload
+    checked = _SEQUENCE.pack(sequence) + payload
+    return _START.pack(MAGIC, len(payload), zlib.crc32(checked)) + checked
 
 
 def parse(data: bytes, at: int) -> tuple[int, bytes, int] | None:
@@ -41,10 +43,9 @@ def parse(data: bytes, at: int) -> tuple[int, bytes, int] | None:
     end = at + HEAD_SIZE + length
     if magic != MAGIC or length > MAX_PAYLOAD or end > len(data):
         return None
-    payload = data[at + HEAD_SIZE : end]
-    if zlib.crc32(payload, zlib.crc32(_SEQUENCE.pack(sequence))) != crc:
+    if zlib.crc32(data[at + _CHECKED : end]) != crc:
         return None
-    return sequence, payload, end
+    return sequence, data[at + HEAD_SIZE : end], end
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ a no-op, the parent's context handed back), a NonRecordingSpan with new ids stan
 from __future__ import annotations
 
 import os
+import random
 from typing import Any
 
 from opentelemetry import context as otel_context
@@ -17,6 +18,10 @@ from otel_gen import semconv as sc
 from otel_gen._version import __version__
 
 _NO_PROVIDER = trace.ProxyTracerProvider
+_UNKNOWN = object()
+_BY_VARIABLE = bool(os.environ.get("OTEL_PYTHON_TRACER_PROVIDER"))
+_random = random.Random(os.urandom(32))  # noqa: S311 - ids; an instance of our own, whatever the application seeds
+os.register_at_fork(after_in_child=lambda: _random.seed(os.urandom(32)))
 
 
 class Tracing:
@@ -28,6 +33,9 @@ class Tracing:
         self._tracer: Any = None
 
     def _current_tracer(self) -> Any:
+        provider = getattr(trace, "_TRACER_PROVIDER", _UNKNOWN)
+        if provider is None and not _BY_VARIABLE:
+            return None  # the public way costs two look-ups in the environment at every span
         provider = trace.get_tracer_provider()
         if provider is not self._provider:
             self._tracer = None if type(provider) is _NO_PROVIDER else trace.get_tracer(sc.SCOPE, __version__)
@@ -41,7 +49,7 @@ class Tracing:
         parent = trace.get_current_span(context).get_span_context()
         tracer = self._current_tracer()
         if tracer is not None:
-            span = _started(tracer, name, attributes, context, start_time, links)
+            span = _started(tracer, name, attributes(), context, start_time, links)
             if span is not None:
                 own = span.get_span_context()
                 if own.is_valid and own.span_id != parent.span_id:
@@ -80,9 +88,9 @@ def end(span: Span, attributes: Any, end_time: int, failed: str | None) -> None:
 
 
 def _new_context(parent: SpanContext) -> SpanContext:
-    trace_id = parent.trace_id if parent.is_valid else int.from_bytes(os.urandom(16), "big") or 1
+    trace_id = parent.trace_id if parent.is_valid else _random.getrandbits(128) or 1
     flags = TraceFlags(parent.trace_flags & 1) if parent.is_valid else TraceFlags(0)
-    span_id = int.from_bytes(os.urandom(8), "big") or 1
+    span_id = _random.getrandbits(64) or 1
     return SpanContext(trace_id, span_id, is_remote=False, trace_flags=flags, trace_state=parent.trace_state)
 
 

@@ -30,6 +30,7 @@ class Source:
         self.last = 0
         self.counts: Counts = Counter()
         self.refs = 0
+        self.at = 0
         self.sealed = self.closed = self.dead = self.finished = False
         self.synced = self.created = 0
 
@@ -90,7 +91,7 @@ class View:
     def _read(self, source: Source) -> Iterator[tuple[Source, int, Event]]:
         while True:
             frames = source.reader.read()
-            for sequence, payload, _ in frames:
+            for sequence, payload, source.at in frames:
                 event = self._decode(source, payload)
                 if event is not None and self._is_new(source, sequence, event):
                     yield source, sequence, event
