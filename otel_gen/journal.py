@@ -33,6 +33,7 @@ class Journal:
     BACKLOG = 8 << 20
     IDLE = 1.0  # seconds between two looks of the syncer when nothing is asked of it
     RETRY = 0.25  # the same while the disk refuses
+    TICK = 0.1  # the same while something is announced
 
     def __init__(
         self, open_folder: Callable[[], Folder], header: Callable[[str], bytes], *, full: bool, size: int = 0
@@ -52,11 +53,14 @@ class Journal:
         self._unsynced: list[Writer] = []
         self._backlog: deque[tuple[int, bytes]] = deque()
         self._backlog_bytes = 0
+        self._ticking = False
         self._busy = self._stalled = self._poisoned = self._closing = self._closed = False
         self._waiting: list[tuple[int, Callable[[], None]]] = []
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._counts: Counter[tuple[str, str]] = Counter()
+        self._announced: dict[object, Callable[[], bytes]] = {}
+        self._ticked: set[object] = set()
         self.on_start: Callable[[], None] = lambda: None
 
     # --- what callers do ---------------------------------------------------------------------------
@@ -78,6 +82,20 @@ class Journal:
         with self._lock:
             self._counts[name, label] += n
         self._wake.set()
+
+    def announce(self, what: object, event: Callable[[], bytes]) -> None:
+        """Journal an event from the syncer's thread if it is not withdrawn within a tick or two.
+
+        A stage that runs for seconds is on record as begun, and its caller pays nothing for that.
+        """
+        self._announced[what] = event
+        if not self._ticking:
+            self._ticking = True
+            self._wake.set()
+
+    def withdraw(self, what: object) -> None:
+        """Take an announcement back: the thing itself is journalled."""
+        self._announced.pop(what, None)
 
     def uncounted(self) -> dict[tuple[str, str], int]:
         """Show the counts that are in memory only."""
@@ -199,16 +217,31 @@ class Journal:
 
     def _run(self) -> None:
         while not self._closing:
-            self._wake.wait(self.RETRY if self._backlog or self._poisoned else self.IDLE)
+            self._wake.wait(self._pause())
             self._wake.clear()
             self._cycle()
         self._finish()
+
+    def _pause(self) -> float:
+        if self._announced:
+            return self.TICK
+        self._ticking = False
+        return self.RETRY if self._backlog or self._poisoned else self.IDLE
+
+    def _tick(self) -> None:
+        """Journal what was announced before the last tick and still stands."""
+        standing = dict(self._announced)
+        for what in self._ticked & standing.keys():
+            if self._announced.pop(what, None) is not None:
+                self.append(standing[what](), sheddable=True)
+        self._ticked = set(self._announced)
 
     def _cycle(self) -> None:
         if self._wanted > self._synced or self._stalled:
             self._sync()
         if self._writer is not None and self._writer.gone():
             self._rescue(0)
+        self._tick()
         self._flush_counts()
         self._drain()
         self._prepare_spare()

@@ -51,7 +51,7 @@ class Leader:
         self._today, self._paced = today or {}, paced
         self._staged_before = set(tree.staging.names())
         self.view = View(tree.segments)
-        self.delivery = Delivery(tree, clock)
+        self.delivery = Delivery(tree, clock, self._today)
         self.recall = Recall(tree, self.view)
         self.open: dict[str, Open] = {}
         self.waiting: list[tuple[Verdict, Source]] = []
@@ -61,8 +61,6 @@ class Leader:
         self._due: list[tuple[float, str]] = []
         self._alive: dict[str, bool] = {}
         self._slice_start = 0.0
-        self._before = self.delivery.index.cursors()
-        self._caught_up = self.delivery.ledger.caught_up
         self._swept = False
         self._known_done: set[str] = set()
 
@@ -92,7 +90,8 @@ class Leader:
     def _take(self, source: Source, sequence: int, event: Event) -> None:
         if isinstance(event, Feedback):
             source.refs += 1
-            self.waiting.append((Verdict(f"{source.worker}-{sequence}", source.boot_id, event), source))
+            event_id = event.origin or f"{source.worker}-{sequence}"
+            self.waiting.append((Verdict(event_id, source.boot_id, event), source))
         elif isinstance(event, (Started, Noted, Began, Span)):
             self._fold(source, event)
         elif isinstance(event, Command):
@@ -101,7 +100,7 @@ class Leader:
     def _fold(self, source: Source, event: Started | Noted | Began | Span) -> None:
         one = self.open.get(event.id)
         if one is None:
-            if self._is_done(source, event):
+            if self._is_done(event):
                 self._discard_late_staging(event)
                 return
             one = self.open[event.id] = Open(Generation(event.id, source.worker, source.boot_id))
@@ -114,14 +113,10 @@ class Leader:
         if isinstance(event, Span) or one.gen.root is not None:
             self._dirty.add(event.id)
 
-    def _is_done(self, source: Source, event: Started | Noted | Began | Span) -> bool:
-        """Tell whether the record is written; a start behind the cursors of this leader's begin cannot be."""
+    def _is_done(self, event: Started | Noted | Began | Span) -> bool:
+        """Tell whether the record is written; a start that came after this leader's first pass cannot be."""
         id_ = event.id
-        if (
-            isinstance(event, Started)
-            and source.at > self._before.get(source.name, 0)
-            and id_ not in self._caught_up
-        ):
+        if isinstance(event, Started) and self._swept:
             return False
         if id_ not in self._known_done and self.delivery.index.is_delivered(id_):
             self._known_done.add(id_)
@@ -196,6 +191,8 @@ class Leader:
 
     def _give_up(self, verdict: Verdict, source: Source, now: Now) -> bool:
         feedback = verdict.feedback
+        if feedback.source and self.view.alive(source.worker):
+            return False  # its generation may come later in the file that is replayed
         patience = max(self._policy(source.worker).feedback_timeout, _LEAST_WAIT)
         if now.age(feedback.wall, feedback.boot, verdict.boot_id) < patience:
             return False
@@ -294,7 +291,8 @@ class Leader:
                 self.tree.staging.unlink(name)
 
     def _commit_numbers(self, now: Now) -> None:
-        counts = self.recall.totals() + self.delivery.aside_counts
+        counts = self.recall.totals()  # with what is at zero: a validator that was seen and sent nothing yet
+        counts.update(self.delivery.aside_counts)
         self.delivery.commit_numbers(counts, self._gauges(now), self.recall.cursors())
 
     def _gauges(self, now: Now) -> dict[str, float]:

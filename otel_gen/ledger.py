@@ -33,7 +33,6 @@ class Ledger:
         self.amendments = Lines(tree.root, AMENDMENTS)
         self._config = Lines(tree.root, CONFIG_HISTORY)
         self._aside = Lines(tree.quarantine, ASIDE)
-        self.caught_up: set[str] = set()
         self.aside_ids: set[str] = set()
         self.aside_counts: Counts = Counter()
         self._open()
@@ -110,7 +109,6 @@ class Ledger:
             for _, record in self._parsed(self.history, self._offset("history", self.history)):
                 if not self.index.is_delivered(record["metadata"]["generation_id"]):
                     self._take_record(record)
-                    self.caught_up.add(record["metadata"]["generation_id"])
             for _, amendment in self._parsed(self.amendments, self._offset("amendments", self.amendments)):
                 if not self.index.amended(amendment["event_id"]):
                     self._take_amendment(amendment)

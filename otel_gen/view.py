@@ -30,7 +30,6 @@ class Source:
         self.last = 0
         self.counts: Counts = Counter()
         self.refs = 0
-        self.at = 0
         self.sealed = self.closed = self.dead = self.finished = False
         self.synced = self.created = 0
 
@@ -91,7 +90,7 @@ class View:
     def _read(self, source: Source) -> Iterator[tuple[Source, int, Event]]:
         while True:
             frames = source.reader.read()
-            for sequence, payload, source.at in frames:
+            for sequence, payload, _ in frames:
                 event = self._decode(source, payload)
                 if event is not None and self._is_new(source, sequence, event):
                     yield source, sequence, event
@@ -175,6 +174,9 @@ def _count(counts: Counts, event: Event) -> None:
     """Count what is counted from events, not from lines. A replayed span counts nothing."""
     if isinstance(event, Started):
         counts["gen3d_generations_started", aggregate.task_type(event.attributes.get(sc.TASK_TYPE))] += 1
+        seen: Any = event.attributes.get(sc.VALIDATOR_UID)
+        if seen is not None:
+            counts["gen3d_submissions", aggregate.validator(seen)] += 0
     elif isinstance(event, Noted) and event.attributes.get(sc.SAID) == "submitted":
         uid: Any = event.attributes.get(sc.VALIDATOR_UID)
         counts["gen3d_submissions", aggregate.validator(uid)] += 1
