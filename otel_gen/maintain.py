@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from otel_gen import months
+from otel_gen import history, months
 from otel_gen.clock import iso
 from otel_gen.errors import DamageError
+from otel_gen.history import Part
 from otel_gen.lines import AMENDMENTS, HISTORY
 from otel_gen.overlay import fold_into
 from otel_gen.record import Record, seal
@@ -27,12 +28,16 @@ def fold(leader: Leader) -> dict[str, int]:
         return {"folded": 0, "files": 0}
     contents: dict[str, bytes | None] = {}
     done: set[str] = set()
-    for folder, name in months.history_files(leader.tree.root):
-        if folder is None and not name.endswith(".gz"):
-            data, found = _folded(leader, name, waiting)
-            if found:
-                contents[name] = data
-                done |= found
+    with history.opened(leader.tree.root) as found:
+        for part in found.months:
+            if "/" in part.name or part.compressed:
+                continue
+            data, ids = _folded(part, waiting)
+            if ids:
+                contents[part.name] = data
+                done |= ids
+    if not done:
+        return {"folded": 0, "files": 0}
     left = [a for rows in waiting.values() for a in rows if a["generation_id"] not in done]
     contents[AMENDMENTS] = b"".join(seal(_unsealed(a)) for a in left)
     _replace(leader, contents)
@@ -49,14 +54,14 @@ def _amendments(leader: Leader) -> dict[str, list[Record]]:
     return found
 
 
-def _folded(leader: Leader, name: str, waiting: dict[str, list[Record]]) -> tuple[bytes, set[str]]:
+def _folded(part: Part, waiting: dict[str, list[Record]]) -> tuple[bytes, set[str]]:
     out, found = [], set()
-    for offset, line in months.read_lines(leader.tree.root, name):
-        record = _parse(name, offset, line)
+    for offset, line in part.lines():
+        record = _parse(part.name, offset, line)
         id_ = record["metadata"]["generation_id"]
         if id_ in waiting:
             found.add(id_)
-            line = seal(_unsealed(fold_into(record, waiting[id_])))  # noqa: PLW2901 - the line as it will stand
+            line = seal(_unsealed(fold_into(record, waiting[id_])))
         out.append(line)
     return b"".join(out), found
 
@@ -68,10 +73,9 @@ def rotate(leader: Leader) -> dict[str, Any]:
     past: defaultdict[str, list[bytes]] = defaultdict(list)
     stays: list[bytes] = []
     root = leader.tree.root
-    if root.exists(HISTORY):
-        for offset, line in months.read_lines(root, HISTORY):
-            month = _parse(HISTORY, offset, line)["metadata"]["timestamp"][:7]
-            (stays if month >= this_month else past[month]).append(line)
+    for offset, line in leader.delivery.ledger.history.read_from():
+        month = _parse(HISTORY, offset, line)["metadata"]["timestamp"][:7]
+        (stays if month >= this_month else past[month]).append(line)
     contents: dict[str, bytes | None] = {}
     for month, lines in past.items():
         name = f"generation_history_{month}.jsonl"

@@ -1,0 +1,53 @@
+"""Findings: what a verification says, each with its place and what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+RECOVER = "run: otel-gen recover"
+REBUILD = "run: otel-gen recover --rebuild"
+RESTORE = "restore it from a backup; the rest of the file is unharmed"
+
+
+class Finding(NamedTuple):
+    """One thing found; two looks that give the same `kind` and `place` have found the same thing."""
+
+    kind: str
+    """One word, for programs."""
+    place: str
+    """Path below data_dir, with an offset or an id where that tells more."""
+    text: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.text}" + (f"; {self.hint}" if self.hint else "")
+
+
+@dataclass
+class Report:
+    """What one look found and how much it looked at."""
+
+    problems: list[Finding] = field(default_factory=list)
+    notes: list[Finding] = field(default_factory=list)
+    records: int = 0
+    amendments: int = 0
+    files: int = 0
+    artifacts: int = 0
+    artifact_bytes: int = 0
+    waiting: int = 0
+    counters: int = 0
+    leader: str | None = None
+
+    def problem(self, kind: str, place: str, text: str, hint: str = "") -> None:
+        """Say what is wrong."""
+        self.problems.append(Finding(kind, place, text, hint))
+
+    def note(self, kind: str, place: str, text: str, hint: str = "") -> None:
+        """Say what an operator may want to know."""
+        self.notes.append(Finding(kind, place, text, hint))
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether nothing is wrong."""
+        return not self.problems

@@ -1,0 +1,87 @@
+"""Places: modes of files and folders, links, and the state of the folder .otel_gen."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import msgspec
+
+from otel_gen.files import Folder
+from otel_gen.readers.findings import RECOVER, Report
+from otel_gen.readers.journal import inner
+from otel_gen.tree import DOT
+
+_OURS = ("archive", "images", "ply_files", DOT)
+
+
+def check_modes(report: Report, root: Folder) -> None:
+    """Report links, special files, and what other users of the machine may read."""
+    _check(report, ".", os.fstat(root.fd))
+    for name in root.names():
+        state = root.stat(name)
+        if state is None:
+            continue
+        if name in _OURS or name.lstrip(".").startswith(("generation_", "miner_config_")):
+            _check(report, name, state)
+            if stat.S_ISDIR(state.st_mode):
+                _walk(report, root, name)
+        else:
+            report.note("foreign", name, "is not of otel_gen")
+
+
+def _walk(report: Report, parent: Folder, path: str) -> None:
+    folder = inner(parent, path.rpartition("/")[2])
+    if folder is None:
+        return
+    try:
+        for name in folder.names():
+            state = folder.stat(name)
+            if state is not None:
+                _check(report, f"{path}/{name}", state)
+                if stat.S_ISDIR(state.st_mode):
+                    _walk(report, folder, f"{path}/{name}")
+    finally:
+        folder.close()
+
+
+def _check(report: Report, path: str, state: os.stat_result) -> None:
+    mode, plain = stat.S_IMODE(state.st_mode), stat.S_ISREG(state.st_mode)
+    if stat.S_ISLNK(state.st_mode):
+        report.problem("link", path, "is a symbolic link", "replace it by what it points to, or remove it")
+    elif not plain and not stat.S_ISDIR(state.st_mode):
+        report.problem("special", path, "is neither a file nor a folder", "remove it")
+    elif mode & 0o077:
+        wanted = "600" if plain else "700"
+        report.problem("mode", path, f"others may use it (mode {mode:o})", f"run: chmod {wanted} {path}")
+
+
+def check_quarantine(report: Report, root: Folder) -> None:
+    """Tell what was set aside."""
+    folder = inner(root, DOT, "quarantine")
+    if folder is None:
+        return
+    for name in folder.names():
+        state = folder.stat(name)
+        size = state.st_size if state else 0
+        report.note("quarantine", f"{DOT}/quarantine/{name}", f"{size:,} bytes were set aside")
+    folder.close()
+
+
+def check_totals(report: Report, root: Folder) -> None:
+    """Report damage in the counts of segments that are gone: they stand nowhere else."""
+    dot = inner(root, DOT)
+    if dot is None:
+        return
+    offset = 0
+    for line in dot.read("totals.jsonl").splitlines(keepends=True) if dot.exists("totals.jsonl") else ():
+        place = f"{DOT}/totals.jsonl, offset {offset}"
+        offset += len(line)
+        if not line.endswith(b"\n"):
+            report.problem("totals", place, "the line is cut short", RECOVER)
+            continue
+        try:
+            msgspec.json.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            report.problem("totals", place, "the line is not JSON", "remove the line; its counts are lost")
+    dot.close()
