@@ -10,6 +10,7 @@ from typing import Any
 from otel_gen import sanitize
 from otel_gen import semconv as sc
 from otel_gen.events import canonical
+from otel_gen.failures import label
 from otel_gen.settings import Settings
 
 Attributes = dict[str, Any]
@@ -69,6 +70,13 @@ def prompt_text(value: Any) -> Attributes:
     return attributes | ({sc.TRUNCATED: True} if len(found) != len(value) else {})
 
 
+def caption(task_type: Any, prompt: Any, length: int) -> Attributes:
+    """Describe the prompt of a task with an image: the image's hash in an image task, else the text."""
+    if task_type != "IMAGE-TO-3D" and prompt is not None:
+        return prompt_text(prompt)
+    return {sc.PROMPT_LENGTH: length} | ({} if prompt is None else custom({"prompt": prompt}))
+
+
 def task_id(value: Any) -> str | None:
     """Take a task id: a text, a UUID or a number; bounded, never used as a path."""
     plain = sanitize.clean(value, limit=128)
@@ -121,10 +129,10 @@ def output(keywords: Mapping[str, Any]) -> Attributes:
     return {key: value for key, value in found.items() if value is not None} | custom(rest)
 
 
-def said(word: str, **more: Any) -> Attributes:
-    """Say how the generation ended; what an earlier word left is wiped out."""
-    wiped = dict.fromkeys(_SAID_KEYS)
-    return {**wiped, sc.SAID: word, **more}
+def said(word: str, keywords: Mapping[str, Any] | None = None, /, **more: Any) -> Attributes:
+    """Say how the generation ended; what an earlier word left is wiped out. `keywords`: the caller's own."""
+    own = custom(keywords) if keywords else {}
+    return {**dict.fromkeys(_SAID_KEYS), **own, sc.SAID: word, **more}
 
 
 _SAID_KEYS = (
@@ -134,9 +142,9 @@ _SAID_KEYS = (
 
 _VISIBLE = frozenset(
     (
-        sc.GENERATION_ID, sc.TASK_TYPE, sc.TASK_ATTEMPT, sc.PROMPT_LENGTH, sc.VALIDATOR_UID, sc.MINER_UID,
+        sc.GENERATION_ID, sc.TASK_ATTEMPT, sc.PROMPT_LENGTH, sc.VALIDATOR_UID, sc.MINER_UID,
         sc.MINER_VERSION, sc.NETWORK, sc.MINER_CONFIG_HASH, sc.SAID, sc.SUBMISSION_TIME, sc.REJECTION_VALUE,
-        sc.ERROR_TYPE, sc.NUM_GAUSSIANS, sc.FILE_SIZE_BYTES, sc.FILE_SIZE_MB, sc.CLIP_SCORE, sc.CLIP_PASS,
+        sc.NUM_GAUSSIANS, sc.FILE_SIZE_BYTES, sc.FILE_SIZE_MB, sc.CLIP_SCORE, sc.CLIP_PASS,
         sc.COUNT_PASS, sc.VALIDATION_PASS, sc.SHED, sc.STAGE_STATUS, sc.TRUNCATED,
     )
 )  # fmt: skip
@@ -151,10 +159,20 @@ def filtered(attributes: Attributes) -> Attributes:
         numeric = isinstance(value, (int, float)) and (key.startswith((sc.ATTRIBUTE, sc.FEEDBACK_PREFIX)))
         if key in _VISIBLE or numeric or (key.startswith(sc.ARTIFACT) and not key.endswith(".staged")):
             shown[key] = value
-    task = attributes.get(sc.TASK_ID)
+    return shown | _closed(attributes)
+
+
+def _closed(attributes: Attributes) -> Attributes:
+    """Show a caller's words only where they come from a closed set or have the form of an id."""
+    task, kind, error = (attributes.get(key) for key in (sc.TASK_ID, sc.TASK_TYPE, sc.ERROR_TYPE))
+    found: Attributes = {}
     if isinstance(task, str) and _TASK_ID.fullmatch(task):
-        shown[sc.TASK_ID] = task
-    return shown
+        found[sc.TASK_ID] = task
+    if kind is not None:
+        found[sc.TASK_TYPE] = kind if kind in sc.TASK_TYPES else sc.OTHER
+    if error is not None:
+        found[sc.ERROR_TYPE] = label(error)
+    return found
 
 
 def _positive(value: Any, least: int = 1) -> int | None:

@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import functools
-import inspect
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from otel_gen import handles
-from otel_gen.handles import Generation, Stage
+from otel_gen.decorating import decorate
+from otel_gen.handles import Generation
 from otel_gen.install import active
+from otel_gen.scope import current
+from otel_gen.steps import Stage
 
 
 class Nothing:
     """Stands for a generation or stage where nothing is recorded: every call is accepted and does nothing."""
 
     id = ""
-    durable = False
+    durable = started = False
     name = ""
 
-    def stage(self, name: str = "", **_: Any) -> stage:
+    def stage(self, name: str = "", /, **_: Any) -> stage:
         """Give a stage that records nothing."""
-        return stage(name, _generation=self)
+        return stage(name).of(self)
 
-    def set(self, *_: Any, **__: Any) -> None:
+    def _nothing(self, /, *_: Any, **__: Any) -> None:
         """Do nothing."""
 
-    enhanced_prompt = output = submitted = withheld = failed = set
+    set = enhanced_prompt = output = submitted = withheld = failed = _nothing
 
 
 NOTHING = Nothing()
@@ -43,11 +44,16 @@ class _Block:
         raise NotImplementedError
 
     def __enter__(self) -> Any:
-        handle = self._open()
+        handle = self.begin()
         if handle is not NOTHING:
             handle.attach()
         self._entered.append(handle)
         return handle
+
+    def begin(self) -> Any:
+        """Open a handle; one that capture could not start (it said so) records nothing."""
+        handle = self._open()
+        return handle if handle.started else NOTHING
 
     def _leave(self, error: BaseException | None) -> Any:
         handle = self._mine()
@@ -58,10 +64,11 @@ class _Block:
 
     def _mine(self) -> Any:
         """Take the handle that this context entered last, else the one entered last anywhere."""
-        here = handles.current.get()
-        if here is not None and here in self._entered:
-            self._entered.remove(here)
-            return here
+        here = current.get()
+        for mine in () if here is None else (here, here.generation):
+            if mine in self._entered:
+                self._entered.remove(mine)
+                return mine
         return self._entered.pop() if self._entered else NOTHING
 
     def __exit__(
@@ -83,7 +90,7 @@ class _Block:
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Decorate a function, coroutine function, generator or async generator: one block per call."""
-        return _decorate(self._fresh, function)
+        return decorate(self._fresh, function)
 
     def _fresh(self) -> _Block:
         raise NotImplementedError
@@ -96,7 +103,7 @@ class generation(_Block):  # noqa: N801 - reads as the statement that it is
     validator_hotkey, config, attempt; any other becomes an attribute. Entering gives the handle.
     """
 
-    def __init__(self, **keywords: Any) -> None:
+    def __init__(self, /, **keywords: Any) -> None:
         super().__init__()
         self._keywords = keywords
 
@@ -111,29 +118,35 @@ class generation(_Block):  # noqa: N801 - reads as the statement that it is
 class stage(_Block):  # noqa: N801
     """Record one step of the current generation (or of the one it was opened from); no-op without one."""
 
-    def __init__(self, name: str, /, *, _generation: Any = None, **attributes: Any) -> None:
+    def __init__(self, name: str, /, **attributes: Any) -> None:
         super().__init__()
-        self._name, self._attributes, self._generation = name, attributes, _generation
+        self._name, self._attributes = name, attributes
+        self._generation: Any = None
+
+    def of(self, generation: Any) -> stage:
+        """Make it a stage of this generation, whatever is current where it is entered."""
+        self._generation = generation
+        return self
 
     def _open(self) -> Any:
         owner = self._generation or current_generation()
-        if owner is None or owner is NOTHING or owner.capture.closed:
+        if owner is None or owner is NOTHING or owner.over:
             return NOTHING
         return Stage(owner, self._name, self._attributes)
 
     def _fresh(self) -> _Block:
-        return stage(self._name, _generation=self._generation, **self._attributes)
+        return stage(self._name, **self._attributes).of(self._generation)
 
 
 def current_generation() -> Generation | None:
-    """Give the generation of this context; None where there is none."""
-    scope = handles.current.get()
-    return None if scope is None else scope.generation
+    """Give the generation of this context; None where there is none, or where it has ended."""
+    scope = current.get()
+    return None if scope is None or scope.generation.over else scope.generation
 
 
 def bind(function: Callable[..., Any]) -> Callable[..., Any]:
     """Carry this context (generation, stage, span) into a thread or executor: `pool.submit(bind(f), x)`."""
-    import contextvars  # noqa: PLC0415 - the one use
+    import contextvars
 
     context = contextvars.copy_context()
 
@@ -142,111 +155,3 @@ def bind(function: Callable[..., Any]) -> Callable[..., Any]:
         return context.copy().run(function, *args, **kwargs)
 
     return bound
-
-
-def _decorate(fresh: Callable[[], _Block], function: Callable[..., Any]) -> Callable[..., Any]:
-    if isinstance(function, (staticmethod, classmethod)):
-        return type(function)(_decorate(fresh, function.__func__))
-    if inspect.isasyncgenfunction(function):
-        return _async_generator(fresh, function)
-    if inspect.iscoroutinefunction(function):
-        return _coroutine(fresh, function)
-    if inspect.isgeneratorfunction(function):
-        return _generator(fresh, function)
-
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        with fresh():
-            return function(*args, **kwargs)
-
-    return call
-
-
-def _coroutine(fresh: Callable[[], _Block], function: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(function)
-    async def call(*args: Any, **kwargs: Any) -> Any:
-        async with fresh():
-            return await function(*args, **kwargs)
-
-    return call
-
-
-class _Steps:
-    """A block around a generator: current inside each step, not for the caller between two."""
-
-    def __init__(self, block: _Block) -> None:
-        self.handle = block._open()
-        self.real = self.handle is not NOTHING
-
-    def __enter__(self) -> None:
-        if self.real:
-            self.handle.attach()
-
-    def __exit__(self, *_: object) -> None:
-        if self.real:
-            self.handle.detach()
-
-    def finish(self, error: BaseException | None) -> None:
-        if self.real:
-            self.handle.finish(error)
-            if type(self.handle) is Generation:
-                self.handle.wait()
-
-    async def finish_async(self, error: BaseException | None) -> None:
-        if self.real:
-            self.handle.finish(error)
-            if type(self.handle) is Generation and not isinstance(error, GeneratorExit):
-                await self.handle.wait_async()
-
-
-def _generator(fresh: Callable[[], _Block], function: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        steps, inner = _Steps(fresh()), function(*args, **kwargs)
-        step, value = inner.send, None
-        try:
-            while True:
-                with steps:
-                    given = step(value)
-                try:
-                    step, value = inner.send, (yield given)
-                except GeneratorExit:
-                    with steps:
-                        inner.close()
-                    raise
-                except BaseException as error:  # noqa: BLE001 - handed to the wrapped generator
-                    step, value = inner.throw, error
-        except StopIteration as stop:
-            steps.finish(None)
-            return stop.value
-        except BaseException as error:
-            steps.finish(error)
-            raise
-
-    return call
-
-
-def _async_generator(fresh: Callable[[], _Block], function: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(function)
-    async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        steps, inner = _Steps(fresh()), function(*args, **kwargs)
-        step, value = inner.asend, None
-        try:
-            while True:
-                with steps:
-                    given = await step(value)
-                try:
-                    step, value = inner.asend, (yield given)
-                except GeneratorExit:
-                    with steps:
-                        await inner.aclose()
-                    raise
-                except BaseException as error:  # noqa: BLE001 - handed to the wrapped generator
-                    step, value = inner.athrow, error
-        except StopAsyncIteration:
-            await steps.finish_async(None)
-        except BaseException as error:
-            await steps.finish_async(error)
-            raise
-
-    return call

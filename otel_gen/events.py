@@ -89,6 +89,10 @@ class Feedback(Event, tag="feedback", frozen=True):
     """A score or validation_failed was given at all; False is a note that closes nothing."""
     validator_uid: int | None = None
     fields: dict[str, Any] = {}
+    origin: str = ""
+    """The event id of a feedback that comes from a span; empty for one that was journalled as it was given."""
+    source: str = ""
+    """Where it comes from when it is not live."""
 
 
 class Counted(Event, tag="count", frozen=True):

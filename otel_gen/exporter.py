@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,24 +15,18 @@ from otel_gen import sanitize
 from otel_gen import semconv as sc
 from otel_gen._version import __version__
 from otel_gen.events import MAX_PAYLOAD, Event, Feedback, Span, encode
+from otel_gen.foreign import span_event, to_event
 from otel_gen.journal import LOST, Journal
 
-_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _SCOPE = InstrumentationScope(sc.SCOPE, __version__)
 _NO_RESOURCE = Resource({})
 _OK, _ERROR = Status(StatusCode.UNSET), Status(StatusCode.ERROR)
 _ROOM = MAX_PAYLOAD - 4096
-_FEEDBACK = ("score", "invalid", "said", "validator_uid", "task_id")
-
-
-def valid_id(value: object) -> bool:
-    """Tell whether a text is a generation id: a UUID in its 36-character form."""
-    return type(value) is str and _ID.fullmatch(value) is not None
 
 
 def readable(
-    name: str, context: SpanContext, parent: SpanContext | None, attributes: dict[str, Any], start: int, end: int,
-    *, failed: bool = False,
+    name: str, context: SpanContext, parent: SpanContext | None, attributes: dict[str, Any],
+    start: int, end: int, *, failed: bool = False,
 ) -> ReadableSpan:  # fmt: skip
     """Build an ended span with everything in it; no provider's limits or sampler stand between."""
     return ReadableSpan(
@@ -56,7 +49,7 @@ class JournalExporter(SpanExporter):
 
     def append(self, span: ReadableSpan, boot: int = 0) -> int:
         """Journal one span of otel_gen's own making, whose values are clean; returns its ticket."""
-        return self._journalled(_event(span, boot, dict(span.attributes or {})))
+        return self._journalled(span_event(span, boot, dict(span.attributes or {})))
 
     def _journalled(self, event: Span | Feedback | None) -> int:
         if event is None:
@@ -71,64 +64,6 @@ class JournalExporter(SpanExporter):
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Wait until what was exported is as durable as the settings promise."""
         return self.journal.wait(self.journal.last, timeout_millis / 1000)
-
-
-def to_event(span: ReadableSpan, source: str = "") -> Span | Feedback | None:
-    """Read anybody's span as an event; None for filtered ones, without a valid id or not of otel_gen."""
-    attributes: Any = span.attributes or {}
-    if sc.FILTERED in attributes or span.context is None:
-        return None
-    if span.name == sc.FEEDBACK_SPAN and f"{sc.FEEDBACK_PREFIX}said" in attributes:
-        return _feedback(span, 0)
-    if not valid_id(attributes.get(sc.GENERATION_ID)):
-        return None
-    return _event(span, 0, _plain(attributes) | ({sc.SOURCE: source} if source else {}))
-
-
-def _event(span: ReadableSpan, boot: int, attributes: dict[str, Any]) -> Span:
-    context, parent = span.context, span.parent
-    return Span(
-        attributes[sc.GENERATION_ID], span.name, f"{context.trace_id:032x}", f"{context.span_id:016x}",
-        f"{parent.span_id:016x}" if parent is not None and parent.is_valid else "",
-        context.trace_flags & 1, span.start_time or 0, span.end_time or span.start_time or 0, boot,
-        attributes,
-    )  # fmt: skip
-
-
-def _feedback(span: ReadableSpan, boot: int) -> Feedback | None:
-    attributes: Any = span.attributes or {}
-    own = {
-        key[len(sc.FEEDBACK_PREFIX) :]: value
-        for key, value in attributes.items()
-        if key.startswith(sc.FEEDBACK_PREFIX)
-    }
-    generation_id = attributes.get(sc.GENERATION_ID, "")
-    task_id = own.get("task_id", "")
-    if not (valid_id(generation_id) or task_id):
-        return None
-    fields = {key: value for key, value in _plain(own).items() if key not in _FEEDBACK}
-    return Feedback(
-        span.start_time or 0, boot, generation_id, task_id, sanitize.score(own.get("score")),
-        bool(own.get("invalid")), bool(own.get("said")), sanitize.uid(own.get("validator_uid")), fields,
-    )  # fmt: skip
-
-
-def feedback_attributes(event: Feedback) -> dict[str, Any]:
-    """Write a feedback event as span attributes."""
-    found = {
-        sc.GENERATION_ID: event.id or None,
-        **{f"{sc.FEEDBACK_PREFIX}{key}": value for key, value in event.fields.items()},
-        f"{sc.FEEDBACK_PREFIX}task_id": event.task_id or None,
-        f"{sc.FEEDBACK_PREFIX}score": event.score,
-        f"{sc.FEEDBACK_PREFIX}validator_uid": event.validator_uid,
-        f"{sc.FEEDBACK_PREFIX}invalid": event.invalid,
-        f"{sc.FEEDBACK_PREFIX}said": event.said,
-    }
-    return {key: value for key, value in found.items() if value is not None}
-
-
-def _plain(attributes: Any) -> dict[str, Any]:
-    return {str(key): sanitize.clean(value) for key, value in attributes.items()}
 
 
 def bounded(event: Event) -> bytes:

@@ -12,6 +12,8 @@ from otel_gen import semconv as sc
 from otel_gen.sanitize import text
 
 _CANCELLED = (GeneratorExit, asyncio.CancelledError, KeyboardInterrupt, SystemExit)
+_CANCELLED_NAMES = ("CancelledError", "Cancelled")  # concurrent.futures has one of its own, and so has trio
+_CONNECTION_NAMES = re.compile(r"Connect(ion|or)?(Error|Closed|Refused|Reset|Aborted|Failed)")
 _TIMEOUT_NAMES = re.compile(r"Time(d)?_?[Oo]ut")
 _OOM_TEXT = re.compile(r"CUDA out of memory|out of memory", re.IGNORECASE)
 _WORDS = (
@@ -48,9 +50,9 @@ def describe(error: BaseException) -> Failure:
 
 def classify(error: BaseException) -> str:
     """Label an exception by class and message: oom, timeout, connection, cancelled or crash."""
-    if isinstance(error, _CANCELLED):
-        return "cancelled"
     names = [kind.__name__ for kind in type(error).__mro__]
+    if isinstance(error, _CANCELLED) or any(name in names for name in _CANCELLED_NAMES):
+        return "cancelled"
     message = _message(error)
     if isinstance(error, MemoryError) or "OutOfMemoryError" in names or _OOM_TEXT.search(message):
         return "oom"
@@ -58,7 +60,7 @@ def classify(error: BaseException) -> str:
         return "timeout"
     if any(_TIMEOUT_NAMES.search(name) for name in names):
         return "timeout"
-    if isinstance(error, ConnectionError) or any(name.startswith("Connect") for name in names):
+    if isinstance(error, ConnectionError) or any(_CONNECTION_NAMES.search(name) for name in names):
         return "connection"
     return "crash"
 

@@ -12,21 +12,26 @@ from otel_gen import sanitize, tracing
 from otel_gen import semconv as sc
 from otel_gen.capture import Capture
 from otel_gen.events import Feedback
-from otel_gen.exporter import bounded, feedback_attributes, valid_id
+from otel_gen.exporter import bounded
+from otel_gen.foreign import feedback_attributes, valid_id
 from otel_gen.journal import LOST, Journal
 
 _NUMBERS = (
-    "task_fidelity_score", "average_fidelity_score", "generations_within_the_window", "current_duel_rating", "current_miner_reward",
+    "task_fidelity_score", "average_fidelity_score", "generations_within_the_window",
+    "current_duel_rating", "current_miner_reward",
 )  # fmt: skip
 
 
 class FeedbackResult:
     """Truth of a feedback: true once it is durable; `reason` says why it is not (yet)."""
 
-    __slots__ = ("_journal", "_refused", "_ticket")
+    __slots__ = ("_journal", "_refused", "_ticket", "deadline")
 
-    def __init__(self, journal: Journal | None, ticket: int, refused: str = "") -> None:
+    def __init__(
+        self, journal: Journal | None, ticket: int, refused: str = "", deadline: float = 0.0
+    ) -> None:
         self._journal, self._ticket, self._refused = journal, ticket, refused
+        self.deadline = deadline
 
     def __bool__(self) -> bool:
         return not self.reason
@@ -101,36 +106,47 @@ def journalled(
         journal.request_sync()
         if ticket != LOST and wait():
             journal.wait(ticket, deadline)
-    return FeedbackResult(journal, ticket)
+    return FeedbackResult(journal, ticket, deadline=deadline)
 
 
-def show(capture: Capture, found: Feedback) -> None:
+def show(capture: Capture, found: Feedback, ticket: int) -> None:
     """Show a feedback to the application's pipeline: a span of its own, linked, and the evaluation event."""
+    try:
+        _show(capture, found, f"{capture.journal.worker}-{ticket}")
+    except Exception as error:  # noqa: BLE001 - it is journalled; what a neighbour does is not its fault
+        capture.faults.report("feedback span", error)
+
+
+def _show(capture: Capture, found: Feedback, event_id: str) -> None:
     context = capture.context_of(found.id)
     links = [capture.tracing.link(context)] if context is not None else None
-    wall = capture.clock.wall()
     span, own = capture.tracing.start(
-        sc.FEEDBACK_SPAN, lambda: capture.visible(feedback_attributes(found)), tracing.EMPTY, wall, links
-    )
+        sc.FEEDBACK_SPAN, lambda: capture.visible(feedback_attributes(found, event_id)), tracing.EMPTY,
+        found.wall, links,
+    )  # fmt: skip
     if own:
-        tracing.end(span, {}, wall, None)
+        tracing.end(span, {}, found.wall, None)
     if context is not None and found.said:
         _evaluation(found, context)
 
 
 def _evaluation(found: Feedback, context: Any) -> None:
+    scored = {} if found.score is None else {"gen_ai.evaluation.score.value": found.score}
     record = _logs.LogRecord(
+        timestamp=found.wall,
         event_name=sc.EVALUATION_EVENT,
         context=tracing.within(trace.NonRecordingSpan(context), tracing.EMPTY),
         attributes={
             "gen_ai.evaluation.name": "validator",
-            "gen_ai.evaluation.score.value": found.score if found.score is not None else 0.0,
-            "gen_ai.evaluation.score.label": "invalid"
-            if found.invalid
-            else "accepted"
-            if found.score
-            else "rejected",
+            "gen_ai.evaluation.score.label": _label(found),
             "gen_ai.response.id": found.id,
+            **scored,
         },
     )
     _logs.get_logger(sc.SCOPE).emit(record)
+
+
+def _label(found: Feedback) -> str:
+    if found.invalid:
+        return "invalid"
+    return "accepted" if found.score else "rejected"

@@ -108,6 +108,11 @@ class Generation:
         return self.attributes.get(sc.SUBMISSION_TIME) if self.said == "submitted" else None
 
     @property
+    def source(self) -> str:
+        """Where the generation comes from when it is not live."""
+        return self.attributes.get(sc.SOURCE) or ""
+
+    @property
     def pending(self) -> list[str]:
         """Kinds of artifacts whose staging has not ended."""
         return [kind for kind in (self.attributes.get(sc.PENDING) or "").split(",") if kind]

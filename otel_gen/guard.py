@@ -37,7 +37,7 @@ def guarded(method: _Call) -> _Call:
     """Make a method of an object with `.faults` return None instead of raising."""
 
     @functools.wraps(method)
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def call(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         try:
             return method(self, *args, **kwargs)
         except Exception as error:  # noqa: BLE001 - the capture guard: the only one

@@ -24,15 +24,11 @@ class InputImage:
 
 
 def input_image(task_type: Any, image: Any, prompt: Any) -> tuple[InputImage | None, Any]:
-    """Tell images from text; returns the image, if there is one, and the prompt."""
-    if image is not None:
-        found = _passed(image)
-        if found is not None:
-            return found, prompt
-    if isinstance(task_type, str) and str.upper(task_type) == "IMAGE-TO-3D":
-        found = _encoded(prompt) if isinstance(prompt, (str, bytes)) else None
-        return found, prompt
-    return None, prompt
+    """Tell images from text; returns the image, if there is one, and the prompt, unless that is an image."""
+    passed = None if image is None else _passed(image)
+    is_image_task = isinstance(task_type, str) and str.upper(task_type) == "IMAGE-TO-3D"
+    encoded = _encoded(prompt) if is_image_task and isinstance(prompt, (str, bytes)) else None
+    return passed or encoded, None if encoded else prompt
 
 
 def _passed(image: Any) -> InputImage | None:

@@ -17,5 +17,5 @@ def active() -> Capture | None:
 
 def install(capture: Capture | None) -> None:
     """Set, or with None remove, the capture of this process."""
-    global _active  # noqa: PLW0603 - one process, one capture
+    global _active
     _active = capture

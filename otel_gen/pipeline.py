@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from typing import Any
 
 from opentelemetry import trace
 
@@ -17,20 +19,24 @@ def wanted(otlp: bool) -> bool:
     return asked and type(trace.get_tracer_provider()) is trace.ProxyTracerProvider
 
 
+_own: list[Any] = []
+"""The provider that set_up() made, if any."""
+
+
 def set_up(version: str) -> None:
     """Set an SDK provider with an OTLP exporter as the application's. Raises MissingExtraError."""
-    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - only where a pipeline is wanted
-    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     protocol = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or os.environ.get(
         "OTEL_EXPORTER_OTLP_PROTOCOL"
     )
     try:
         if protocol and protocol.startswith("http"):
-            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         else:
-            from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (  # type: ignore[assignment]  # noqa: PLC0415
+            from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (  # type: ignore[assignment]
                 OTLPSpanExporter,
             )
     except ImportError as error:
@@ -39,11 +45,15 @@ def set_up(version: str) -> None:
     provider = TracerProvider(resource=Resource.create(defaults))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
+    _own.append(provider)
 
 
 def flush(timeout: float) -> None:
-    """Flush the application's provider, where it can be flushed; its failure is not ours."""
-    provider = trace.get_tracer_provider()
-    flush_now = getattr(provider, "force_flush", None)
-    if flush_now is not None:
-        flush_now(int(timeout * 1000))
+    """Flush the provider that is ours; an application flushes its own.
+
+    The SDK's force_flush does not keep its timeout, so it runs on a thread that is not waited for beyond it.
+    """
+    for provider in _own:
+        thread = threading.Thread(target=provider.force_flush, name="otel_gen-flush", daemon=True)
+        thread.start()
+        thread.join(timeout)

@@ -81,6 +81,10 @@ QUEUE_STAGE: Final = "queue"
 FEEDBACK_SPAN: Final = "feedback"
 FEEDBACK_PREFIX: Final = "gen3d.feedback."
 FEEDBACK_TASK_ID: Final = "gen3d.feedback.task_id"
+FEEDBACK_JSON: Final = "gen3d.feedback.json."
+"""Prefix of a structured field of a feedback, as a canonical JSON string."""
+FEEDBACK_EVENT_ID: Final = "gen3d.feedback.event_id"
+"""Place of the feedback in the journal; the record's `validator_feedback.event_id`."""
 EVALUATION_EVENT: Final = "gen_ai.evaluation.result"
 
 TASK_TYPES: Final = ("TEXT-TO-3D", "IMAGE-TO-3D")

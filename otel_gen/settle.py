@@ -1,6 +1,7 @@
 """Settle: decide, purely, whether a generation's record is final and with which outcome.
 
 unended, worker alive ........................ wait
+replayed, worker alive ....................... wait: its feedback may come later in the file
 unended, worker gone, no submission .......... interrupted
 withheld / failed / cancelled, ended ......... that, at once
 ended, nothing said, no verdict .............. unsubmitted
@@ -71,9 +72,9 @@ def choose(verdicts: list[Verdict]) -> Verdict | None:
 
 def settle(gen: Generation, now: Now, policy: Policy, *, alive: bool) -> Settled | None:
     """Decide; None means wait."""
-    if not gen.known or (alive and (gen.root is None or gen.pending)):
+    if not gen.known or (alive and (gen.root is None or gen.pending or gen.source)):
         return None
-    verdict = choose(gen.verdicts)
+    verdict = choose([v for v in gen.verdicts if _timely(gen, v, policy)])
     outcome = _outcome(gen, verdict, now, policy)
     if outcome is None:
         return None
@@ -94,6 +95,15 @@ def _outcome(gen: Generation, verdict: Verdict | None, now: Now, policy: Policy)
     return said or "unsubmitted"
 
 
+def _timely(gen: Generation, verdict: Verdict, policy: Policy) -> bool:
+    """Tell whether a verdict came before its record was written; of a replayed one the times in the spans tell."""
+    if not gen.source or gen.root is None:
+        return True
+    submitted = gen.submitted_wall
+    last = gen.root.end if submitted is None else submitted + int(policy.feedback_timeout * 1e9)
+    return verdict.feedback.wall <= last
+
+
 def _overdue(gen: Generation, now: Now, policy: Policy) -> bool:
     wall = gen.submitted_wall or gen.last_wall
-    return now.age(wall, gen.submitted_boot, gen.boot_id) >= policy.feedback_timeout
+    return bool(gen.source) or now.age(wall, gen.submitted_boot, gen.boot_id) >= policy.feedback_timeout

@@ -103,9 +103,10 @@ class Stager:
 
     def _run(self) -> None:
         while (job := self._queue.get()) is not None:
+            size = job.size  # the caller's; staging finds the real one
             self._stage(job)
             with self._lock:
-                self._waiting -= job.size
+                self._waiting -= size
             job.source = None
             job.done(job)
             job.finish()
@@ -117,11 +118,10 @@ class Stager:
             self._write(job) if job.store and not job.shed else self._hash(job)
         except (OSError, StorageError) as error:
             job.shed = job.shed or _reason(error)
-        except (ValueError, BufferError):
-            job.shed = "unreadable"
+        except Exception:  # noqa: BLE001 - another library's buffer may raise anything; the thread must live
+            job.shed = job.shed or "unreadable"
         finally:
-            if isinstance(job.source, int):
-                os.close(job.source)
+            close_source(job.source)
         if job.cancelled and not job.shed:
             job.shed = "deadline"
 
@@ -197,9 +197,16 @@ def _read(source: Any) -> Iterator[memoryview]:
         while chunk := os.read(source, CHUNK):
             yield memoryview(chunk)
         return
-    view = memoryview(source).cast("B")
+    view = memoryview(source)
+    view = view.cast("B") if view.c_contiguous and view.nbytes else memoryview(view.tobytes())
     for at in range(0, len(view), CHUNK):
         yield view[at : at + CHUNK]
+
+
+def close_source(source: Any) -> None:
+    """Let a source go that nobody will read (again)."""
+    if isinstance(source, int):
+        os.close(source)
 
 
 def open_source(path: Any) -> tuple[int, int]:

@@ -6,6 +6,7 @@ a no-op, the parent's context handed back), a NonRecordingSpan with new ids stan
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 from typing import Any
@@ -75,16 +76,12 @@ def _started(
 
 def end(span: Span, attributes: Any, end_time: int, failed: str | None) -> None:
     """End an application's span with what it may know; a processor that raises is not heard."""
-    try:
+    with contextlib.suppress(Exception):  # somebody else's span class
         span.set_attributes(attributes)
         if failed is not None:
             span.set_status(Status(StatusCode.ERROR, failed or None))
-    except Exception:  # noqa: BLE001, S110 - somebody else's span class
-        pass
-    try:
+    with contextlib.suppress(Exception):  # somebody else's processor
         span.end(end_time=end_time)
-    except Exception:  # noqa: BLE001, S110 - somebody else's processor
-        pass
 
 
 def _new_context(parent: SpanContext) -> SpanContext:

@@ -1,0 +1,104 @@
+"""Scope: a span in the context for the length of a block; what generations and stages share."""
+
+from __future__ import annotations
+
+import os
+from contextvars import ContextVar, Token
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from otel_gen import tracing
+from otel_gen.capture import Capture
+
+if TYPE_CHECKING:
+    from otel_gen.handles import Generation
+
+current: ContextVar[Scope | None] = ContextVar("otel_gen_scope", default=None)
+"""The innermost generation or stage of this context."""
+
+Place: TypeAlias = "tuple[Scope | None, Any]"
+"""What is current somewhere: our scope and OpenTelemetry's context."""
+
+
+def place() -> Place:
+    """Take note of what is current here."""
+    return current.get(), tracing.current_context()
+
+
+def return_to(where: Place) -> None:
+    """Make current again what was noted; whoever attached around this undoes it."""
+    current.set(where[0])
+    tracing.attach(where[1])
+
+
+class Scope:
+    """What generations and stages share: a span in the context for the length of a block."""
+
+    __slots__ = (
+        "_context",
+        "_token",
+        "_var",
+        "capture",
+        "faults",
+        "generation",
+        "own",
+        "span",
+        "start_boot",
+        "start_wall",
+    )
+
+    generation: Generation
+
+    def __init__(self, capture: Capture) -> None:
+        self.capture = capture
+        self.faults = capture.faults
+        self._context: Any = None
+        self._token: Any = None
+        self._var: Token[Scope | None] | None = None
+
+    @property
+    def started(self) -> bool:
+        """Tell whether there is a span that can stand in a context."""
+        return self._context is not None
+
+    def attach(self) -> None:
+        """Make this scope and its span current."""
+        self._var = current.set(self)
+        self._token = tracing.attach(self._context)
+
+    def detach(self) -> None:
+        """Undo attach; in another thread or task than attach's there is nothing to undo."""
+        token, var, self._token, self._var = self._token, self._var, None, None
+        if var is None:
+            return
+        try:
+            current.reset(var)
+        except (ValueError, RuntimeError):
+            if current.get() is self:  # a generator's step in another task brought it here
+                return_to((self._outer(var), token.old_value))
+            return
+        tracing.detach(token)
+
+    @staticmethod
+    def _outer(var: Token[Scope | None]) -> Scope | None:
+        return None if var.old_value is Token.MISSING else var.old_value
+
+    def begin_span(self, name: str, attributes: dict[str, Any], context: Any) -> Any:
+        """Start the application's span; returns the parent's context."""
+        parent = tracing.current_span(context).get_span_context()
+        self.start_wall, self.start_boot = self.capture.clock.wall(), self.capture.clock.boot()
+        self.span, self.own = self.capture.tracing.start(
+            name, lambda: self.capture.visible(attributes), context, self.start_wall
+        )
+        self._context = tracing.within(self.span, context)
+        return parent
+
+    def end_time(self) -> int:
+        return self.start_wall + max(self.capture.clock.boot() - self.start_boot, 0)
+
+
+def new_id(wall: int) -> str:
+    """Make a UUID version 7: ids sort by time; random bits come from the kernel, so a fork repeats none."""
+    value = (wall // 1_000_000 & (1 << 48) - 1) << 80 | int.from_bytes(os.urandom(10), "big")
+    value = value & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

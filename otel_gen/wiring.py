@@ -1,0 +1,132 @@
+"""Wiring: everything of one data_dir in one process, put together here and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from otel_gen import index
+from otel_gen.capture import Capture
+from otel_gen.clock import Clock, boot_id
+from otel_gen.errors import StorageError
+from otel_gen.events import Header, encode
+from otel_gen.files import Folder
+from otel_gen.inspecting import inspect_job
+from otel_gen.journal import Journal
+from otel_gen.leading import LeaderThread
+from otel_gen.metrics import Snapshot
+from otel_gen.settings import Policy, Settings
+from otel_gen.stager import Stager
+from otel_gen.tree import Tree
+
+_FEEDBACK_SEGMENT = 64 * 1024
+_FORK_WAIT = 0.05
+
+
+class Runtime:
+    """Everything of one data_dir in this process; files and threads come with the first event."""
+
+    def __init__(
+        self, settings: Settings, clock: Clock, *, leads: bool = True, policy: Policy | None = None
+    ) -> None:
+        self.settings, self.clock, self.leads = settings, clock, leads
+        self._policy = policy or settings.policy()
+        self.journal = Journal(
+            self._segments,
+            self._header,
+            full=settings.durability == "full",
+            size=0 if leads else _FEEDBACK_SEGMENT,
+        )
+        self.stager = Stager(self._staging)
+        self.capture = Capture(
+            settings, self.journal, self.stager, lambda job: inspect_job(self._staging, job), clock
+        )
+        self.snapshot = Snapshot(settings.data_dir, clock, self.journal.uncounted)
+        self.leading = LeaderThread(self._tree, clock, after=self.snapshot.refresh)
+        if leads:
+            self.lead()
+        self._forked_safely = True
+
+    def lead(self) -> None:
+        """Let this process be the leader, from its first event on."""
+        self.leads = True
+        self.journal.on_start = self.leading.start
+        if self.journal.last:
+            self.leading.start()
+
+    def _tree(self) -> Tree:
+        return Tree(self.settings.data_dir)
+
+    def _segments(self) -> Folder:
+        tree = self._tree()
+        folder = tree.segments.sub(".", create=False)
+        tree.close()
+        return folder
+
+    def _staging(self) -> Folder:
+        tree = self._tree()
+        folder = tree.staging.sub(".", create=False)
+        tree.close()
+        return folder
+
+    def _header(self, worker: str) -> bytes:
+        return encode(Header(worker, boot_id(), os.getpid(), self.clock.wall(), self._policy))
+
+    def close(self, timeout: float) -> bool:
+        """Take no more, bring everything to disk, wait for its delivery and tell whether it is delivered."""
+        until = time.monotonic() + timeout
+        self.capture.closed = True
+        self.stager.close(max(until - time.monotonic(), 0))
+        used = bool(self.journal.last)
+        self.journal.close(max(until - time.monotonic(), 0))
+        delivered = self._drain(until) if self.leads and used else True
+        self.leading.stop(max(until - time.monotonic(), 0.1))
+        return delivered and not self.journal.backlog_bytes
+
+    def _drain(self, until: float) -> bool:
+        while True:
+            if self.leading.once() or self._dealt_with():
+                return True
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.02)
+
+    def _dealt_with(self) -> bool:
+        """Tell whether another process' leader has dealt with all segments of this one."""
+        try:
+            tree = self._tree()
+        except StorageError:
+            return False
+        try:
+            left = [name for name in self.journal.names if tree.segments.exists(name)]
+            found = index.open_reader(tree.dot)
+            cursors = found.cursors() if found is not None else {}
+            if found is not None:
+                found.close()
+            return all(cursors.get(name, -1) >= self.journal.ends.get(name, 0) for name in left)
+        finally:
+            tree.close()
+
+    # --- around a fork -----------------------------------------------------------------------------------
+    def before_fork(self) -> None:
+        """Close the index' connections and hold the journal, so that a child inherits neither half-done."""
+        self._forked_safely = self.leading.before_fork(_FORK_WAIT)
+        self.snapshot.hold(_FORK_WAIT)
+        self.journal.hold()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self.journal.release()
+        self.snapshot.release()
+        if self._forked_safely:
+            self.leading.after_fork_in_parent()
+
+    def in_child(self) -> Runtime:
+        """Give a runtime of its own to a forked child; what is inherited is closed, or left alone."""
+        self.capture.closed = True
+        self.journal.forget()
+        for fd in self.leading.descriptors():
+            os.close(fd)
+        return Runtime(
+            self.settings, self.clock, leads=self.leads and self._forked_safely, policy=self._policy
+        )

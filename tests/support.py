@@ -1,0 +1,52 @@
+"""What several test modules share: reading back what was recorded, waiting for conditions, fresh processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import otel_gen
+
+HISTORY, AMENDMENTS = "generation_history.jsonl", "generation_amendments.jsonl"
+
+
+def lines(data_dir, name=HISTORY):
+    """The lines of a file of the data_dir as objects; none where it does not exist."""
+    path = Path(data_dir) / name
+    return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+
+
+def settled(data_dir):
+    """Shut down and give the canonical records by generation id."""
+    assert otel_gen.shutdown()
+    return {record["metadata"]["generation_id"]: record for record in lines(data_dir)}
+
+
+def the_record(data_dir):
+    """Shut down and give the one record that there must be."""
+    (record,) = settled(data_dir).values()
+    return record
+
+
+def until(condition, timeout=20.0):
+    """Wait for a condition; gives what it gave."""
+    end = time.monotonic() + timeout
+    while not (found := condition()):
+        assert time.monotonic() < end, "the condition did not come true in time"
+        time.sleep(0.005)
+    return found
+
+
+def python(code, *args, **env):
+    """Run code in a fresh interpreter; gives its standard output."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "OTEL_GEN_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, args)],
+        env=clean | env, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
