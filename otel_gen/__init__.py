@@ -45,5 +45,6 @@ def __getattr__(name: str) -> Any:
     if name in _LATER:
         from importlib import import_module  # noqa: PLC0415
 
-        return getattr(import_module(_LATER[name]), name)
+        found = globals()[name] = getattr(import_module(_LATER[name]), name)
+        return found
     raise AttributeError(f"module 'otel_gen' has no attribute {name!r}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from otel_gen import sanitize
@@ -183,6 +184,7 @@ def _positive(value: Any, least: int = 1) -> int | None:
 _SPAN_NAME = re.compile(r"[^A-Za-z0-9_.-]")
 
 
+@lru_cache(maxsize=256)
 def span_name(stage: str) -> str:
     """Name a stage's span in the application's pipeline: letters, digits and _.- only, at most 64."""
     return _SPAN_NAME.sub("_", stage)[:64] or "stage"

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +14,7 @@ class Clock:
     """Read wall time (ns since 1970, UTC) and boot time (ns, monotonic, counts suspend)."""
 
     wall: Callable[[], int] = time.time_ns
-    boot: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    boot: Callable[[], int] = partial(time.clock_gettime_ns, time.CLOCK_BOOTTIME)
 
 
 @cache

@@ -120,13 +120,13 @@ def show(capture: Capture, found: Feedback, ticket: int) -> None:
 def _show(capture: Capture, found: Feedback, event_id: str) -> None:
     context = capture.context_of(found.id)
     links = [capture.tracing.link(context)] if context is not None else None
-    span, own = capture.tracing.start(
+    span = capture.tracing.own_span(
         sc.FEEDBACK_SPAN, lambda: capture.visible(feedback_attributes(found, event_id)), tracing.EMPTY,
         found.wall, links,
     )  # fmt: skip
-    if own:
+    if span is not None:
         tracing.end(span, {}, found.wall, None)
-    if context is not None and found.said:
+    if context is not None and found.said and tracing.logs_wanted():
         _evaluation(found, context)
 
 

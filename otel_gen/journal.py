@@ -70,7 +70,8 @@ class Journal:
             if self._closed:
                 return LOST
             ticket = next(self._numbers)
-            if self._busy or self._stalled or self._backlog or not self._try_write(ticket, payload):
+            blocked = self._busy or self._stalled or self._backlog
+            if blocked or not self._try_write(ticket, payload):
                 return self._defer(ticket, payload, sheddable)
             self._last = ticket
         if self._thread is None:
@@ -219,7 +220,12 @@ class Journal:
         while not self._closing:
             self._wake.wait(self._pause())
             self._wake.clear()
-            self._cycle()
+            try:
+                self._cycle()
+            except Exception:  # noqa: BLE001 - this thread must live; what it could not do it tries again
+                self._counts["capture_errors", "other"] += (
+                    1  # without a wake-up: it comes back at its own pace
+                )
         self._finish()
 
     def _pause(self) -> float:

@@ -8,7 +8,7 @@ from otel_gen import attributes as attrs
 from otel_gen import sanitize, tracing
 from otel_gen import semconv as sc
 from otel_gen.events import Began
-from otel_gen.exporter import readable
+from otel_gen.exporter import bounded, readable
 from otel_gen.failures import describe
 from otel_gen.guard import guarded
 from otel_gen.handles import Generation
@@ -37,19 +37,15 @@ class Stage(Scope):
         inside = inside and tracing.current_span(base).get_span_context().is_valid
         context = base if inside else tracing.within(self.generation.span, base)
         self._parent = self.begin_span(attrs.span_name(self.name), self._attributes, context)
+        self.capture.journal.announce(self, self._begun)
+
+    def _begun(self) -> bytes:
+        """Encode that the stage began, on the syncer's thread, for a stage that runs for long."""
         own = self.span.get_span_context()
-        shown = {key: value for key, value in self._attributes.items() if key not in _STAGE_OWN}
-        if not self.capture.closed:
-            self.generation.append(
-                Began(
-                    self.generation.id,
-                    f"{own.span_id:016x}",
-                    f"{self._parent.span_id:016x}",
-                    self.name,
-                    self.start_wall,
-                    shown,
-                )
-            )
+        known = dict(self._attributes)  # the application may set more meanwhile
+        shown = {key: value for key, value in known.items() if key not in _STAGE_OWN}
+        ids = (self.generation.id, f"{own.span_id:016x}", f"{self._parent.span_id:016x}")
+        return bounded(Began(*ids, self.name, self.start_wall, shown))
 
     @guarded
     def set(self, /, **attributes: Any) -> None:
@@ -59,6 +55,7 @@ class Stage(Scope):
     @guarded
     def finish(self, error: BaseException | None) -> None:
         """Journal the stage's span."""
+        self.capture.journal.withdraw(self)
         if self.capture.closed:
             return
         status = "ok"

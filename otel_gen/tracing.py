@@ -13,6 +13,7 @@ from typing import Any
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
+from opentelemetry._logs import _internal as _logs_api
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, Status, StatusCode, TraceFlags
 
 from otel_gen import semconv as sc
@@ -20,6 +21,8 @@ from otel_gen._version import __version__
 
 _NO_PROVIDER = trace.ProxyTracerProvider
 _UNKNOWN = object()
+_FLAGS = (TraceFlags(0), TraceFlags(1))
+_LOGS_BY_VARIABLE = bool(os.environ.get("OTEL_PYTHON_LOGGER_PROVIDER"))
 _BY_VARIABLE = bool(os.environ.get("OTEL_PYTHON_TRACER_PROVIDER"))
 _random = random.Random(os.urandom(32))  # noqa: S311 - ids; an instance of our own, whatever the application seeds
 os.register_at_fork(after_in_child=lambda: _random.seed(os.urandom(32)))
@@ -48,14 +51,19 @@ class Tracing:
     ) -> tuple[Span, bool]:
         """Give the span that stands in the context, and whether it is the application's own."""
         parent = trace.get_current_span(context).get_span_context()
-        tracer = self._current_tracer()
-        if tracer is not None:
-            span = _started(tracer, name, attributes(), context, start_time, links)
-            if span is not None:
-                own = span.get_span_context()
-                if own.is_valid and own.span_id != parent.span_id:
-                    return span, True
+        span = self.own_span(name, attributes, context, start_time, links)
+        if span is not None:
+            own = span.get_span_context()
+            if own.is_valid and own.span_id != parent.span_id:
+                return span, True
         return NonRecordingSpan(_new_context(parent)), False
+
+    def own_span(
+        self, name: str, attributes: Any, context: Any, start_time: int, links: Any = None
+    ) -> Span | None:
+        """Start a span of the application's tracer; None where it has none."""
+        tracer = self._current_tracer()
+        return None if tracer is None else _started(tracer, name, attributes(), context, start_time, links)
 
     def link(self, context: SpanContext) -> Any:
         """Make a link to another span."""
@@ -86,9 +94,14 @@ def end(span: Span, attributes: Any, end_time: int, failed: str | None) -> None:
 
 def _new_context(parent: SpanContext) -> SpanContext:
     trace_id = parent.trace_id if parent.is_valid else _random.getrandbits(128) or 1
-    flags = TraceFlags(parent.trace_flags & 1) if parent.is_valid else TraceFlags(0)
+    flags = _FLAGS[parent.trace_flags & 1 if parent.is_valid else 0]
     span_id = _random.getrandbits(64) or 1
     return SpanContext(trace_id, span_id, is_remote=False, trace_flags=flags, trace_state=parent.trace_state)
+
+
+def logs_wanted() -> bool:
+    """Tell whether the application has a LoggerProvider that would take an event."""
+    return getattr(_logs_api, "_LOGGER_PROVIDER", _UNKNOWN) is not None or _LOGS_BY_VARIABLE
 
 
 def within(span: Span, base: Any = None) -> Any:
