@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -16,7 +16,7 @@ from otel_gen.record import Record
 
 Key = tuple[str, tuple[str, ...]]
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_NUMBER = re.compile(r"[_:= -]*[-+]?\d+(\.\d+)?$")
+_NUMBER = re.compile(r"(?:^|[_:= -]+)[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?%?(?=$|[_:= -])")
 _LIMIT = 32
 _loads = msgspec.json.Decoder().decode
 
@@ -157,19 +157,29 @@ class Aggregates:
         """Give the changed rows as key and value, both JSON."""
         for name, labels in self.changed:
             key = (name, labels)
-            value: Any = self.counters[key] if key in self.counters else self.histograms[key]
+            value: Any = self.counters[key] if key in self.counters else self._stored(key)
             yield msgspec.json.encode([name, *labels]).decode(), msgspec.json.encode(value).decode()
         self.changed = set()
 
-    def load(self, rows: Iterator[tuple[str, str]]) -> None:
-        """Take stored rows."""
+    def _stored(self, key: Key) -> Any:
+        return {"row": self.histograms[key], "exemplars": self.exemplars.get(key, {})}
+
+    def load(self, rows: Iterable[tuple[str, str]]) -> None:
+        """Take stored rows. Raises ValueError for one that does not fit the catalogue."""
         for key, value in rows:
             name, *labels = _loads(key)
-            found = _loads(value)
-            if isinstance(found, list):
-                self.histograms[name, tuple(labels)] = found
-            else:
-                self.counters[name, tuple(labels)] = found
+            self._take((name, tuple(labels)), _loads(value))
+
+    def _take(self, key: Key, found: Any) -> None:
+        metric = catalog.METRICS.get(key[0])
+        if not isinstance(found, dict):
+            self.counters[key] = float(found) if isinstance(found, float) else int(found)
+        elif metric is not None:
+            row = found["row"]
+            if len(row) != len(metric.buckets) + 3 or len(key[1]) != len(metric.labels):
+                raise ValueError(f"a stored row of {key[0]} has another form")
+            self.histograms[key] = row
+            self.exemplars[key] = {int(at): tuple(one) for at, one in found["exemplars"].items()}
 
 
 def output_digest(record: Record) -> str | None:

@@ -66,7 +66,9 @@ METRICS: Final = {
         ),
         _histogram("gen3d_queue_wait_seconds", "Wait in the stage `queue`.", SECONDS, _TYPE, TASK_TYPES),
         _histogram("gen3d_stage_duration_seconds", "Duration of a stage.", SECONDS, ("stage", "status")),
-        _counter("gen3d_failures", "Records whose generation failed.", ("error_type", "stage")),
+        _counter(
+            "gen3d_failures", "Records whose generation failed.", ("error_type", "stage"), ERRORS, (sc.NONE,)
+        ),
         _counter("gen3d_withheld", "Generations that the own gate kept back.", ("reason",)),
         _counter("gen3d_submissions", "Results handed to a validator.", ("validator_uid",)),
         _counter("gen3d_feedback", "Verdicts that count, by validator.", ("validator_uid", "verdict")),
@@ -77,7 +79,7 @@ METRICS: Final = {
         _histogram("gen3d_output_bytes", "Bytes of outputs.", BYTES, _TYPE, TASK_TYPES),
         _counter("gen3d_task_redeliveries", "Records with an attempt above 1."),
         _counter("gen3d_repeated_outputs", "Outputs whose hash an earlier record has."),
-        _counter("gen3d_wasted_seconds", "Seconds of work that earned nothing, by cause.", ("cause",), CAUSES),
+        _counter("gen3d_wasted_seconds", "Seconds of work for nothing, by cause.", ("cause",), CAUSES),
         _counter("gen3d_records", "Lines of the history."),
         _counter("gen3d_capture_errors", "Faults inside otel_gen, by place.", ("place",), FAULTS),
         _counter("gen3d_not_durable", "Calls that returned before their events were durable."),
@@ -90,8 +92,19 @@ METRICS: Final = {
         _gauge("gen3d_artifacts", "Kept artifacts.", ("kind",), KINDS),
         _gauge("gen3d_data_dir_free_ratio", "Free share of the file system of data_dir."),
         _gauge("gen3d_data_dir_free_bytes", "Free bytes of the file system of data_dir."),
-        _gauge("gen3d_last_feedback_timestamp_seconds", "When the last verdict was given, Unix time; 0: never."),
+        _gauge("gen3d_last_feedback_timestamp_seconds", "Unix time of the last verdict; 0: never."),
         _gauge("gen3d_config_info", "Hash of the miner's settings in force.", ("hash",)),
         _gauge("gen3d_build_info", "Version of otel_gen.", ("version",)),
     )
 }  # fmt: skip
+
+
+def key(name: str, label: str) -> tuple[str, tuple[str, ...]] | None:
+    """Give the series of an event's count: an unknown label is `other`, of an unknown metric there is none."""
+    metric = METRICS.get(name)
+    if metric is None:
+        return None
+    if not metric.labels:
+        return name, ()
+    known = metric.known[0] if metric.known else (label,)
+    return name, (label if label in known else sc.OTHER,)

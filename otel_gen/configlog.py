@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from otel_gen.lines import CONFIG_HISTORY, Lines
 from otel_gen.record import Record, seal
+from otel_gen.restore import parsed
 from otel_gen.tree import Tree
-
-_loads = msgspec.json.Decoder().decode
 
 
 class ConfigLog:
@@ -19,16 +16,14 @@ class ConfigLog:
     def __init__(self, tree: Tree) -> None:
         self.hash = ""
         self.config: dict[str, Any] = {}
-        lines = Lines(tree.root, CONFIG_HISTORY)
-        for _, line in lines.read_from():
-            try:
-                self._take(_loads(line))
-            except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
-                continue  # verify names the bad line; the next difference is told against what is known
+        for line in parsed(Lines(tree.root, CONFIG_HISTORY)):
+            changes = line.get("changes")
+            if isinstance(changes, dict) and all(isinstance(change, dict) for change in changes.values()):
+                self._take(line, changes)
 
-    def _take(self, line: Record) -> None:
+    def _take(self, line: Record, changes: dict[str, Any]) -> None:
         self.hash = line.get("miner_config_hash", "")
-        for key, change in line["changes"].items():
+        for key, change in changes.items():
             if change.get("new") is None:
                 self.config.pop(key, None)
             else:

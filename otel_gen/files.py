@@ -60,16 +60,24 @@ class Folder:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             if create and not self.exists(name):
-                try:
-                    os.mkdir(name, 0o700, dir_fd=self.fd)
-                except FileExistsError:
-                    pass
+                self._make(name)
             folder = Folder(path, os.open(name, flags, dir_fd=self.fd))
         except OSError as error:
             raise StorageError(path, f"not a plain directory ({error.strerror})", _LOOK) from error
         if create:
             folder._tighten()
         return folder
+
+    def _make(self, name: str) -> None:
+        try:
+            os.mkdir(name, 0o700, dir_fd=self.fd)
+        except FileExistsError:
+            return  # another process was faster
+        self.sync()
+
+    def gone(self) -> bool:
+        """Tell whether the directory was removed under us."""
+        return os.fstat(self.fd).st_nlink == 0
 
     def open(self, name: str, flags: int = os.O_RDONLY) -> int:
         """Open a plain file; links, fifos, devices and files with a second name are refused."""

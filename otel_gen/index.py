@@ -11,86 +11,15 @@ import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from operator import attrgetter
-from typing import Any
 
 from otel_gen.errors import StorageError
 from otel_gen.files import Folder
+from otel_gen.tables import TABLES, VERSION, AmendmentRow, ArtifactRow, Delivered
 
 POINTER = "index"
 _NAME = re.compile(r"index-(\d+)\.db")
-_VERSION = "1"
-_TABLES = """
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS delivered (
-    id TEXT PRIMARY KEY, task_id TEXT, attempt INTEGER, start INTEGER, outcome TEXT, digest TEXT,
-    submitted INTEGER, submitted_boot INTEGER, boot_id TEXT, validator INTEGER, verdict TEXT, score REAL,
-    verdict_validator INTEGER, event_id TEXT, replaceable INTEGER, source TEXT
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS delivered_task ON delivered (task_id, start, id, attempt, outcome) WHERE task_id IS NOT NULL;
-CREATE INDEX IF NOT EXISTS delivered_attempt ON delivered (task_id, attempt) WHERE task_id IS NOT NULL;
-CREATE INDEX IF NOT EXISTS delivered_digest ON delivered (digest) WHERE digest IS NOT NULL;
-CREATE TABLE IF NOT EXISTS amendments (
-    event_id TEXT PRIMARY KEY, id TEXT, kind TEXT, verdict TEXT, score REAL, validator INTEGER, applied INTEGER
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS amendments_id ON amendments (id);
-CREATE TABLE IF NOT EXISTS artifacts (
-    id TEXT, kind TEXT, digest TEXT, path TEXT, size INTEGER, due INTEGER, PRIMARY KEY (id, kind)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS artifacts_path ON artifacts (path);
-CREATE INDEX IF NOT EXISTS artifacts_due ON artifacts (due) WHERE due IS NOT NULL;
-CREATE TABLE IF NOT EXISTS aggregates (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS cursors (segment TEXT PRIMARY KEY, position INTEGER) WITHOUT ROWID;
-"""
-
-
-@dataclass(slots=True)
-class Delivered:
-    """What is kept for ever of a delivered generation: late feedback, repeats and duplicates need it."""
-
-    id: str
-    task_id: str | None
-    attempt: int
-    start: int
-    outcome: str
-    digest: str | None = None
-    submitted: int | None = None
-    submitted_boot: int = 0
-    boot_id: str = ""
-    validator: int | None = None
-    verdict: str | None = None
-    score: float | None = None
-    verdict_validator: int | None = None
-    event_id: str | None = None
-    replaceable: bool = False
-    source: str | None = None
-
-
-@dataclass(slots=True)
-class AmendmentRow:
-    """What is kept of an amendment."""
-
-    event_id: str
-    id: str
-    kind: str
-    verdict: str | None
-    score: float | None
-    validator: int | None
-    applied: bool
-
-
-@dataclass(slots=True)
-class ArtifactRow:
-    """A kept file and the record that refers to it; `due`: wall ns until which it waits for a verdict."""
-
-    id: str
-    kind: str
-    digest: str
-    path: str
-    size: int
-    due: int | None = None
-
 
 _DELIVERED = ", ".join(field.name for field in fields(Delivered))
 _AMENDMENT = ", ".join(field.name for field in fields(AmendmentRow))
@@ -120,7 +49,7 @@ class Index:
             self._db = self._connect()
         return self._db
 
-    # --- meta, cursors and aggregates -----------------------------------------------------------------
+    # --- meta, cursors and aggregates ------------------------------------------------------------------
     def meta(self, key: str, default: str = "") -> str:
         """Read one value of the index itself."""
         row = self.db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
@@ -147,7 +76,7 @@ class Index:
         """Store counters and histograms."""
         self.db.executemany("REPLACE INTO aggregates VALUES (?, ?)", rows)
 
-    # --- delivered ---------------------------------------------------------------------------------------
+    # --- delivered -------------------------------------------------------------------------------------
     def delivered(self, generation_id: str) -> Delivered | None:
         """Find a delivered generation."""
         row = self.db.execute(f"SELECT {_DELIVERED} FROM delivered WHERE id = ?", (generation_id,)).fetchone()  # noqa: S608
@@ -160,7 +89,7 @@ class Index:
         )
 
     def attempts(self, task_id: str, start: int, generation_id: str) -> tuple[int, int]:
-        """Give the number that a task's delivered attempts leave for a start, and the highest number taken."""
+        """Give the number that delivered attempts leave for a start of their task, and the highest taken."""
         query = """SELECT count(*) FILTER (WHERE (start, id) < (?2, ?3)),
                           max(attempt) FILTER (WHERE (start, id) < (?2, ?3)), max(attempt)
                    FROM delivered WHERE task_id = ?1"""
@@ -173,7 +102,7 @@ class Index:
         return self.db.execute(query, (task_id, attempt)).fetchone() is not None
 
     def last_attempts(self, task_id: str) -> list[tuple[bool, int, str]]:
-        """Give the latest submitted attempt and the latest that a verdict could prove: submitted, start, id."""
+        """Give the latest attempt that was, and the latest that could be proved: submitted, start, id."""
         query = """SELECT outcome IN ('accepted', 'rejected', 'unscored'), max(start), id FROM delivered
                    WHERE task_id = ? AND outcome NOT IN ('withheld', 'failed', 'cancelled') GROUP BY 1"""
         return [(bool(submitted), start, id_) for submitted, start, id_ in self.db.execute(query, (task_id,))]
@@ -189,7 +118,7 @@ class Index:
             map(_delivered_row, rows),
         )
 
-    # --- amendments -----------------------------------------------------------------------------------------
+    # --- amendments ------------------------------------------------------------------------------------
     def amended(self, event_id: str) -> bool:
         """Tell whether an event became an amendment."""
         return (
@@ -208,7 +137,7 @@ class Index:
             map(_amendment_row, rows),
         )
 
-    # --- artifacts --------------------------------------------------------------------------------------------
+    # --- artifacts -------------------------------------------------------------------------------------
     def artifacts_of(self, generation_id: str) -> list[ArtifactRow]:
         """The kept files of one record."""
         query = f"SELECT {_ARTIFACT} FROM artifacts WHERE id = ?"  # noqa: S608
@@ -243,13 +172,25 @@ class Index:
         """Forget references, given as generation id and kind."""
         self.db.executemany("DELETE FROM artifacts WHERE id = ? AND kind = ?", keys)
 
+    def doom(self, paths: Iterable[str]) -> None:
+        """Note files that are to be removed once this transaction is durable."""
+        self.db.executemany("REPLACE INTO doomed VALUES (?)", ((path,) for path in paths))
+
+    def doomed(self) -> list[str]:
+        """Files that were to be removed."""
+        return [path for (path,) in self.db.execute("SELECT path FROM doomed")]
+
+    def forget_doomed(self) -> None:
+        """Say that they are."""
+        self.db.execute("DELETE FROM doomed")
+
     def totals(self) -> dict[str, tuple[int, int]]:
         """Files and bytes by folder and kind, each file once."""
         query = """SELECT kind, count(*), coalesce(sum(size), 0)
                    FROM (SELECT kind, path, max(size) AS size FROM artifacts GROUP BY path) GROUP BY kind"""
         return {kind: (count, size) for kind, count, size in self.db.execute(query)}
 
-    # --- life ------------------------------------------------------------------------------------------------
+    # --- life ------------------------------------------------------------------------------------------
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Do all writes of a block durably, or none."""
@@ -284,7 +225,7 @@ def open_index(folder: Folder) -> Index | None:
         return None
     try:
         index = _connect(folder, name)
-        if index.meta("version") == _VERSION and index.db.execute("PRAGMA quick_check").fetchone() == ("ok",):
+        if index.meta("version") == VERSION and index.db.execute("PRAGMA quick_check").fetchone() == ("ok",):
             return index
         index.close()
     except (sqlite3.DatabaseError, StorageError):
@@ -296,8 +237,8 @@ def create_index(folder: Folder) -> Index:
     """Make an empty index under the next number; `publish` makes it the current one."""
     numbers = [int(found[1]) for name in folder.names() if (found := _NAME.match(name))]
     index = _connect(folder, f"index-{max(numbers, default=0) + 1}.db")
-    index.db.executescript(_TABLES)
-    index.set_meta(version=_VERSION)
+    index.db.executescript(TABLES)
+    index.set_meta(version=VERSION)
     return index
 
 

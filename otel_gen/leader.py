@@ -52,7 +52,7 @@ class Leader:
         self._staged_before = set(tree.staging.names())
         self.view = View(tree.segments)
         self.delivery = Delivery(tree, clock, self._today)
-        self.recall = Recall(tree, self.view)
+        self.recall = Recall(tree, self.view, self.delivery.ledger.set_aside)
         self.open: dict[str, Open] = {}
         self.waiting: list[tuple[Verdict, Source]] = []
         self.commands: list[Command] = []
@@ -68,6 +68,7 @@ class Leader:
     def step(self, now: Now | None = None) -> int:
         """Read what is new, deliver what is settled, delete what is done; returns the records written."""
         now = now or Now(self.clock.wall(), self.clock.boot(), boot_id())
+        self.delivery.placing.now = now.wall
         self._read()
         self._notice_deaths()
         self._resolve(now)

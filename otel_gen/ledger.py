@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterator
 
 import msgspec
 
 from otel_gen import index as indexes
-from otel_gen import months, rows
-from otel_gen.aggregate import Aggregates, Names
-from otel_gen.index import ArtifactRow, Delivered, Index
+from otel_gen import months, signpost
+from otel_gen.aggregate import Aggregates, Key, Names
+from otel_gen.guard import log
+from otel_gen.index import Index
 from otel_gen.lines import AMENDMENTS, CONFIG_HISTORY, HISTORY, Lines, Place
 from otel_gen.plan import Plan
 from otel_gen.record import Record
+from otel_gen.restore import Restore, is_amendment, is_ours, parsed
 from otel_gen.store import Store
 from otel_gen.tree import Tree
 from otel_gen.view import Counts
 
 ASIDE = "aside.jsonl"
+_DAMAGE = ("gen3d_capture_errors", "damage")
+_REFUSED = ("gen3d_capture_errors", "quarantined")
 _loads = msgspec.json.Decoder().decode
-_Number = dict[tuple[str, tuple[str, ...]], float]
 
 
 class Ledger:
@@ -33,44 +36,125 @@ class Ledger:
         self.amendments = Lines(tree.root, AMENDMENTS)
         self._config = Lines(tree.root, CONFIG_HISTORY)
         self._aside = Lines(tree.quarantine, ASIDE)
+        self.caught_up: set[str] = set()
+        """Generations whose record stood in the files and not in the index."""
         self.aside_ids: set[str] = set()
         self.aside_counts: Counts = Counter()
+        self.aggregates = Aggregates()
+        self._doomed: list[str] = []
+        self._buried = False
         self._open()
 
+    # --- opening ---------------------------------------------------------------------------------------
     def _open(self) -> None:
         months.finish_intent(self._tree)
-        for lines in (self.history, self.amendments, self._config, self._aside):
-            self._cut(lines)
         self._load_aside()
-        found = indexes.open_index(self._tree.dot)
-        if found is None:
-            found = self._rebuild()
-        self.index: Index = found
-        self._load_numbers()
-        self._catch_up()
+        for lines in (self.history, self.amendments, self._config, self._aside):
+            offset, torn = lines.cut_torn_tail()
+            if torn:
+                self.set_aside(f"{lines.name}.{offset}.torn", torn)
+        try:
+            found = indexes.open_index(self._tree.dot)
+            self.index: Index = self._rebuilt() if found is None else self._ready(found)
+        except (sqlite3.DatabaseError, msgspec.MsgspecError, ValueError, TypeError, LookupError) as error:
+            log.warning("otel_gen makes its index anew from the files: %s", error)
+            self.index = self._rebuilt()
+        self._doomed = self.index.doomed()
+        self.bury()
+        if self._buried:
+            with self.index.transaction():
+                self.index.forget_doomed()
+            self._buried = False
 
-    def _cut(self, lines: Lines) -> None:
-        offset, torn = lines.cut_torn_tail()
-        if torn:
-            self._tree.set_aside(f"{lines.name}.{offset}.torn", torn)
+    def _ready(self, found: Index) -> Index:
+        try:
+            self._load_numbers(found)
+            self._catch_up(found)
+        except BaseException:
+            found.close()
+            raise
+        return found
 
+    def _rebuilt(self) -> Index:
+        """Make a new index of the files alone, and publish it."""
+        name = indexes.current_name(self._tree.dot)
+        if name is not None and self._tree.dot.exists(name):
+            self.set_aside(f"{name}.corrupt", b"could not be used; made anew from the files\n")
+        index = indexes.create_index(self._tree.dot)
+        self._load_numbers(index)
+        restore = Restore(index, self.aggregates, self._store)
+        with index.transaction():
+            for record in months.records(self._tree.root):
+                if is_ours(record) and not index.is_delivered(record["metadata"]["generation_id"]):
+                    restore.record(record)
+            for amendment in filter(is_amendment, parsed(self.amendments)):
+                restore.amendment(amendment)
+            self._finish(index, restore)
+        indexes.publish(self._tree.dot, index)
+        signpost.put_up(self._tree.root)
+        return index
+
+    def _catch_up(self, index: Index) -> None:
+        """Mark what stands in the files behind the cursors: decided by id, whatever the offsets say."""
+        restore = Restore(index, self.aggregates, self._store)
+        restore.config_hash = self.config_hash
+        with index.transaction():
+            for lines, offset in self._unmarked(index, "history", self.history):
+                for record in filter(is_ours, parsed(lines, offset)):
+                    id_ = record["metadata"]["generation_id"]
+                    if not index.is_delivered(id_):
+                        restore.record(record)
+                        self.caught_up.add(id_)
+            for lines, offset in self._unmarked(index, "amendments", self.amendments):
+                for amendment in filter(is_amendment, parsed(lines, offset)):
+                    if not index.amended(amendment["event_id"]):
+                        restore.amendment(amendment)
+            self._finish(index, restore)
+
+    def _unmarked(self, index: Index, key: str, lines: Lines) -> Iterator[tuple[Lines, int]]:
+        """Find what was appended behind the last commit, also to a file that somebody has renamed since."""
+        inode, size = index.meta(f"{key}_inode"), int(index.meta(f"{key}_size", "0"))
+        place = lines.place()
+        if place is not None and str(place.inode) == inode:
+            yield lines, size if size <= place.size else 0
+            return
+        for name in self._tree.root.names() if inode else ():
+            moved = Lines(self._tree.root, name)
+            if name != lines.name and str(getattr(moved.place(), "inode", "")) == inode:
+                yield moved, size
+        yield lines, 0
+
+    def _finish(self, index: Index, restore: Restore) -> None:
+        self.config_hash = restore.config_hash
+        self._store_numbers(index)
+        self._remember(index, self.history.place(), self.amendments.place())
+
+    def _load_numbers(self, index: Index) -> None:
+        names = index.meta("names")
+        self.aggregates = Aggregates(Names(_loads(names) if names else None))
+        self.aggregates.load(index.aggregates())
+        self.config_hash = index.meta("config_hash")
+        self._stored: dict[Key, float] = dict(self.aggregates.counters)
+        self._cursors = index.cursors()
+
+    # --- what is set aside -----------------------------------------------------------------------------
     def _load_aside(self) -> None:
-        self.aside_ids, self.aside_counts = set(), Counter()
-        for _, line in self._aside.read_from():
-            self._note_aside(_loads(line))
-        refused = sum(name.endswith(".record") for name in self._tree.quarantine.names())
-        damaged = sum(name.endswith((".corrupt", ".unreadable")) for name in self._tree.quarantine.names())
-        self.aside_counts["gen3d_capture_errors", "quarantined"] = refused
-        self.aside_counts["gen3d_capture_errors", "damage"] = damaged
+        for row in parsed(self._aside):
+            if isinstance(row.get("event_id"), str):
+                self._note_aside(row)
+        for name in self._tree.quarantine.names():
+            if name != ASIDE and not name.startswith("."):
+                self.aside_counts[_REFUSED if name.endswith(".record") else _DAMAGE] += 1
 
     def _note_aside(self, row: Record) -> None:
         self.aside_ids.add(row["event_id"])
-        label = "unknown_feedback" if row["kind"] == "feedback" else "other"
+        label = "unknown_feedback" if row.get("kind") == "feedback" else "other"
         self.aside_counts["gen3d_capture_errors", label] += 1
 
-    def quarantined(self) -> None:
-        """Count a record that could not be encoded."""
-        self.aside_counts["gen3d_capture_errors", "quarantined"] += 1
+    def set_aside(self, name: str, data: bytes) -> None:
+        """Keep damaged or refused bytes in quarantine, and count them once."""
+        if self._tree.set_aside(name, data):
+            self.aside_counts[_REFUSED if name.endswith(".record") else _DAMAGE] += 1
 
     def aside_line(self, event_id: str, row: Record) -> list[bytes]:
         """Give the line that sets an event aside, unless it was before."""
@@ -79,112 +163,17 @@ class Ledger:
         self._note_aside(row)
         return [msgspec.json.encode(row) + b"\n"]
 
-    def _load_numbers(self) -> None:
-        names = self.index.meta("names")
-        self.aggregates = Aggregates(Names(_loads(names) if names else None))
-        self.aggregates.load(self.index.aggregates())
-        self.config_hash = self.index.meta("config_hash")
-        self._stored: _Number = dict(self.aggregates.counters)
-        self._cursors = self.index.cursors()
-
-    # --- after a crash, or from nothing ---------------------------------------------------------------------
-    def _rebuild(self) -> Index:
-        """Make a new index of the files alone, and publish it."""
-        index = indexes.create_index(self._tree.dot)
-        self.index = index
-        self._load_numbers()
-        with index.transaction():
-            for record in months.records(self._tree.root):
-                self._take_record(record)
-            for _, amendment in self._parsed(self.amendments, 0):
-                self._take_amendment(amendment)
-            self._store_numbers()
-            self._remember(self.history.place(), self.amendments.place())
-        indexes.publish(self._tree.dot, index)
-        return index
-
-    def _catch_up(self) -> None:
-        """Mark what stands in the files behind the cursors: decided by id, whatever the offsets say."""
-        with self.index.transaction():
-            for _, record in self._parsed(self.history, self._offset("history", self.history)):
-                if not self.index.is_delivered(record["metadata"]["generation_id"]):
-                    self._take_record(record)
-            for _, amendment in self._parsed(self.amendments, self._offset("amendments", self.amendments)):
-                if not self.index.amended(amendment["event_id"]):
-                    self._take_amendment(amendment)
-            self._store_numbers()
-            self._remember(self.history.place(), self.amendments.place())
-
-    def _offset(self, key: str, lines: Lines) -> int:
-        place = lines.place()
-        same = place is not None and str(place.inode) == self.index.meta(f"{key}_inode")
-        offset = int(self.index.meta(f"{key}_size", "0")) if same else 0
-        return offset if place is not None and offset <= place.size else 0
-
-    @staticmethod
-    def _parsed(lines: Lines, offset: int) -> Iterable[tuple[int, Record]]:
-        for at, line in lines.read_from(offset):
-            try:
-                yield at, _loads(line)
-            except msgspec.DecodeError:
-                continue  # a corrupt line stays where it is; verify names it
-
-    def _take_record(self, record: Record) -> None:
-        row = rows.from_record(record)
-        repeated = row.digest is not None and self.index.repeats(row.digest)
-        self.count_record(record, repeated=repeated)
-        for amendment in record.get("amendments", ()):
-            self.index.add_amendments([rows.from_amendment(amendment)])
-            self.aggregates.amendment(amendment, record["metadata"])
-        self.index.add_delivered([row])
-        undecided = row.verdict is None and row.outcome in ("unscored", "unsubmitted", "interrupted")
-        due = row.start + 86_400 * 10**9 if undecided else None
-        kept = rows.artifacts_of(record, due)
-        for one in kept:
-            one.size = self._store.size(one.path)
-        self.index.add_artifacts(kept)
-
-    def _take_amendment(self, amendment: Record) -> None:
-        row = self.index.delivered(amendment["generation_id"])
-        self.index.add_amendments([rows.from_amendment(amendment)])
-        if row is None:
-            return
-        self.aggregates.amendment(amendment, {"validator_uid": row.validator, "source": row.source})
-        rows.apply_amendment(row, amendment)
-        self.index.add_delivered([row])
-        if amendment["applied"]:
-            self._move_references(row, amendment)
-
-    def _move_references(self, row: Delivered, amendment: Record) -> None:
-        """An amendment may have taken paths back, or named a sample; decided outputs wait no longer."""
-        output = amendment.get("changes", {}).get("generation", {}).get("output", {})
-        kept = [a for a in self.index.artifacts_of(row.id) if a.kind in ("ply", "spz")]
-        for one in kept:
-            key = "ply_file_path" if one.kind == "ply" else "spz_file_path"
-            self.index.drop_artifacts([(one.id, one.kind)])
-            if key in output and output[key] is None:
-                if self.index.at_path(one.path) is None:
-                    self._store.remove(one.path)
-            else:
-                self.index.add_artifacts([ArtifactRow(one.id, one.kind, one.digest, one.path, one.size)])
-        path = output.get("rejected_sample_path")
-        if path:
-            digest = str(output.get("rejected_sample_hash")).rpartition(":")[2]
-            self.index.add_artifacts(
-                [ArtifactRow(row.id, "rejected_sample", digest, path, self._store.size(path))]
-            )
-
-    # --- counting ------------------------------------------------------------------------------------------------
+    # --- a delivery ------------------------------------------------------------------------------------
     def count_record(self, record: Record, *, repeated: bool) -> None:
         """Count one line."""
         self.aggregates.record(record, repeated=repeated)
-        self.config_hash = record["miner_config_hash"] or self.config_hash
+        if not record["metadata"].get("source"):
+            self.config_hash = record["miner_config_hash"] or self.config_hash
 
     def count_amendment(self, amendment: Record, metadata: Record) -> None:
         """Count one amendment."""
         self.aggregates.amendment(amendment, metadata)
 
-    # --- a delivery -------------------------------------------------------------------------------------------------
     def append(self, plan: Plan) -> dict[str, Place]:
         """Append all lines of a plan, durably."""
         places: dict[str, Place] = {}
@@ -200,41 +189,53 @@ class Ledger:
 
     def commit(self, plan: Plan, places: dict[str, Place]) -> None:
         """Store what a plan's lines say; the caller holds the transaction."""
-        self.index.add_delivered(plan.delivered.values())
-        self.index.add_amendments(plan.amended.values())
-        self.index.drop_artifacts(plan.dropped)
-        self.index.add_artifacts(plan.artifacts)
-        self._store_numbers()
-        self._remember(places.get("history"), places.get("amendments"))
+        index = self.index
+        index.add_delivered(plan.delivered.values())
+        index.add_amendments(row for rows in plan.amended.values() for row in rows)
+        index.drop_artifacts(plan.dropped)
+        index.add_artifacts(plan.artifacts.values())
+        index.doom(plan.paths)
+        self._doomed += plan.paths
+        self._store_numbers(index)
+        self._remember(index, places.get("history"), places.get("amendments"))
 
-    def _remember(self, history: Place | None, amendments: Place | None) -> None:
+    def bury(self) -> None:
+        """Remove files that are to go, unless a record refers to them; the next commit forgets them."""
+        for path in self._doomed:
+            if self.index.at_path(path) is None:
+                self._store.remove(path)
+        self._buried, self._doomed = self._buried or bool(self._doomed), []
+
+    @staticmethod
+    def _remember(index: Index, history: Place | None, amendments: Place | None) -> None:
         for key, place in (("history", history), ("amendments", amendments)):
             if place is not None:
-                self.index.set_meta(**{f"{key}_inode": place.inode, f"{key}_size": place.size})
+                index.set_meta(**{f"{key}_inode": place.inode, f"{key}_size": place.size})
 
     def remember_places(self) -> None:
         """After files were replaced: note where they end now."""
         with self.index.transaction():
-            self._remember(self.history.place(), self.amendments.place())
+            self._remember(self.index, self.history.place(), self.amendments.place())
 
-    def _store_numbers(self) -> None:
-        self.index.set_aggregates(self.aggregates.take_changes())
+    def _store_numbers(self, index: Index) -> None:
+        index.set_aggregates(self.aggregates.take_changes())
         names = msgspec.json.encode(self.aggregates.names.known).decode()
-        found = [[name, labels, rows] for (name, labels), rows in self.aggregates.exemplars.items()]
-        exemplars = msgspec.json.encode(found).decode()
-        self.index.set_meta(names=names, config_hash=self.config_hash, exemplars=exemplars)
+        index.set_meta(names=names, config_hash=self.config_hash)
 
-    def commit_numbers(self, numbers: _Number, cursors: dict[str, int]) -> None:
+    def commit_numbers(self, numbers: dict[Key, float], cursors: dict[str, int]) -> None:
         """Store event counts and gauges, and how far segments were read, where anything changed."""
         changed = {key: value for key, value in numbers.items() if self._stored.get(key) != value}
         moved = {name: at for name, at in cursors.items() if self._cursors.get(name) != at}
-        if not changed and not moved:
+        if not (changed or moved or self._buried):
             return
         self.aggregates.counters.update(changed)
         self.aggregates.changed |= changed.keys()
         with self.index.transaction():
             self.index.set_aggregates(self.aggregates.take_changes())
             self.index.set_cursors(moved.items())
+            if self._buried:
+                self.index.forget_doomed()
+        self._buried = False
         self._stored.update(changed)
         self._cursors = dict(cursors)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 
-from otel_gen.index import AmendmentRow, ArtifactRow, Delivered
+from otel_gen.tables import AmendmentRow, ArtifactRow, Delivered
 
 
 @dataclass(slots=True)
@@ -16,9 +17,12 @@ class Plan:
     config: list[bytes] = field(default_factory=list)
     aside: list[bytes] = field(default_factory=list)
     delivered: dict[str, Delivered] = field(default_factory=dict)
-    amended: dict[str, AmendmentRow] = field(default_factory=dict)
-    artifacts: list[ArtifactRow] = field(default_factory=list)
-    dropped: list[tuple[str, str]] = field(default_factory=list)
+    amended: defaultdict[str, list[AmendmentRow]] = field(default_factory=lambda: defaultdict(list))
+    """Amendments to add, by generation."""
+    artifacts: dict[tuple[str, str], ArtifactRow] = field(default_factory=dict)
+    """References to add, by generation and kind."""
+    dropped: set[tuple[str, str]] = field(default_factory=set)
+    """References to remove, before those of `artifacts` are added."""
     digests: set[str] = field(default_factory=set)
     staged: list[str] = field(default_factory=list)
     """Staged names to remove."""
@@ -30,3 +34,12 @@ class Plan:
     def empty(self) -> bool:
         """Tell whether nothing is to be done."""
         return not (self.history or self.amendments or self.aside or self.delivered or self.dropped)
+
+    def drop(self, row: ArtifactRow) -> None:
+        """Remove a reference, planned or stored."""
+        self.artifacts.pop((row.id, row.kind), None)
+        self.dropped.add((row.id, row.kind))
+
+    def at_path(self, path: str) -> ArtifactRow | None:
+        """One of the planned references to a file, if there is any."""
+        return next((row for row in self.artifacts.values() if row.path == path), None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from collections.abc import Callable
 
 import msgspec
 
@@ -13,15 +13,26 @@ from otel_gen.tree import Tree
 from otel_gen.view import Counts, Source, View
 
 TOTALS = "totals.jsonl"
-_COMPACT = 1000
-_loads = msgspec.json.Decoder().decode
+_COMPACT, _APART = 1000, 256
+
+
+class Retired(msgspec.Struct):
+    """A line of totals.jsonl: what a deleted segment counted, and its last sequence number."""
+
+    segment: str
+    worker: str
+    last: int
+    counts: list[tuple[str, str, int]]
+
+
+_row = msgspec.json.Decoder(Retired).decode
 
 
 class Recall:
     """Event counts: the lines of totals.jsonl for segments that are gone, plus the living ones."""
 
-    def __init__(self, tree: Tree, view: View) -> None:
-        self._tree, self._view = tree, view
+    def __init__(self, tree: Tree, view: View, set_aside: Callable[[str, bytes], None]) -> None:
+        self._tree, self._view, self._set_aside = tree, view, set_aside
         self._lines = Lines(tree.dot, TOTALS)
         self._base: Counts = Counter()
         self._aside: set[tuple[str, int]] = set()
@@ -29,32 +40,37 @@ class Recall:
         self._load()
 
     def _load(self) -> None:
-        self._lines.cut_torn_tail()
-        present, rows, kept = set(self._tree.segments.names()), 0, []
-        for _, line in self._lines.read_from():
-            row = _loads(line)
-            rows += 1
-            if row["segment"] in present:
-                continue  # the crash came between this line and the deletion: the segment counts itself
-            kept.append(row)
-            self._base.update({(name, label): n for name, label, n in row["counts"]})
-            if row["worker"]:
-                self._view.seen[row["worker"]] = max(self._view.seen.get(row["worker"], 0), row["last"])
-        if rows > _COMPACT:
-            self._compact(kept)
+        offset, torn = self._lines.cut_torn_tail()
+        if torn:
+            self._set_aside(f"{TOTALS}.{offset}.torn", torn)
+        present, lines = set(self._tree.segments.names()), 0
+        kept: dict[str, Retired] = {}
+        for offset, line in self._lines.read_from():
+            row, lines = self._parsed(offset, line), lines + 1
+            if row is not None and row.segment not in present:  # one that is still there counts itself
+                kept[row.segment] = row  # twice where a crash came between the line and the deletion
+        for row in kept.values():
+            self._base.update({(name, label): n for name, label, n in row.counts})
+            if row.worker:
+                self._view.seen[row.worker] = max(self._view.seen.get(row.worker, 0), row.last)
+        if lines > _COMPACT:
+            self._compact(list(kept.values()))
 
-    def _compact(self, rows: list[dict[str, Any]]) -> None:
-        living = [row for row in rows if any(s.worker == row["worker"] for s in self._view.sources.values())]
-        counts = Counter(self._base)
-        for row in living:
-            counts.subtract({(name, label): n for name, label, n in row["counts"]})
-        merged = {
-            "segment": "",
-            "worker": "",
-            "last": 0,
-            "counts": [[*k, n] for k, n in sorted(counts.items()) if n],
-        }
-        self._tree.dot.replace(TOTALS, b"".join(events.encode(row) + b"\n" for row in [merged, *living]))
+    def _parsed(self, offset: int, line: bytes) -> Retired | None:
+        try:
+            return _row(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            self._set_aside(f"{TOTALS}.{offset}.corrupt", line)
+            return None
+
+    def _compact(self, rows: list[Retired]) -> None:
+        """Add up old rows; the newest stay apart, for their workers may live."""
+        old, new = rows[:-_APART], rows[-_APART:]
+        counts: Counts = Counter()
+        for row in old:
+            counts.update({(name, label): n for name, label, n in row.counts})
+        merged = Retired("", "", 0, [(*key, n) for key, n in sorted(counts.items())])
+        self._tree.dot.replace(TOTALS, b"".join(events.encode(row) + b"\n" for row in (merged, *new)))
 
     def totals(self) -> Counts:
         """All event counts of the data_dir, by metric and label."""
@@ -70,13 +86,8 @@ class Recall:
     def retire(self, sources: list[Source]) -> None:
         """Write down the counts of segments that are about to be deleted."""
         rows = [
-            {
-                "segment": source.name,
-                "worker": source.worker,
-                "last": source.last,
-                "counts": [[name, label, n] for (name, label), n in sorted(source.counts.items())],
-            }
-            for source in sources
+            Retired(s.name, s.worker, s.last, [(*key, n) for key, n in sorted(s.counts.items())])
+            for s in sources
         ]
         self._lines.append(b"".join(events.encode(row) + b"\n" for row in rows))
         for source in sources:
@@ -89,7 +100,7 @@ class Recall:
                 continue
             self._aside.add((source.name, damage.offset))
             word = "torn" if damage.torn else "corrupt"
-            self._tree.set_aside(f"{source.name}.{damage.offset}.{word}", damage.data)
+            self._set_aside(f"{source.name}.{damage.offset}.{word}", damage.data)
         for name, offset, reason in self._view.unreadable[self._told :]:
-            self._tree.set_aside(f"{name}.{offset}.unreadable", reason.encode())
+            self._set_aside(f"{name}.{offset}.unreadable", reason.encode())
         self._told = len(self._view.unreadable)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from otel_gen.aggregate import output_digest
 from otel_gen.clock import parse_iso
 from otel_gen.fold import Generation
-from otel_gen.index import AmendmentRow, ArtifactRow, Delivered
 from otel_gen.record import Record
+from otel_gen.retain import terms
 from otel_gen.settle import Settled, replaceable, verdict_word
+from otel_gen.tables import AmendmentRow, ArtifactRow, Delivered
 
 _OUTPUTS = {
     "ply": ("ply_file_path", "ply_file_hash"),
@@ -19,10 +20,10 @@ _OUTPUTS = {
 
 def from_settled(gen: Generation, settled: Settled, record: Record, digest: str | None) -> Delivered:
     """Make the row of a record that is being written."""
-    verdict = settled.verdict
+    verdict, metadata = settled.verdict, record["metadata"]
     row = Delivered(
-        gen.id, gen.task_id, record["metadata"]["attempt"], gen.start, settled.outcome, digest, gen.submitted_wall,
-        gen.submitted_boot, gen.boot_id, record["metadata"]["validator_uid"], source=record["metadata"].get("source"),
+        gen.id, gen.task_id, metadata["attempt"], gen.start, settled.outcome, digest, gen.submitted_wall,
+        gen.submitted_boot, gen.boot_id, metadata["validator_uid"], source=metadata.get("source"),
     )  # fmt: skip
     if verdict is not None:
         row.verdict, row.score = verdict_word(verdict.feedback), verdict.feedback.score
@@ -34,9 +35,9 @@ def from_settled(gen: Generation, settled: Settled, record: Record, digest: str 
 def from_record(record: Record) -> Delivered:
     """Make the row of a record that stands in a file; folded amendments included."""
     metadata, feedback = record["metadata"], record["validator_feedback"]
-    submitted = record["generation"]["submission"].get("submission_time")
+    start, submitted = metadata["timestamp"], record["generation"]["submission"].get("submission_time")
     row = Delivered(
-        metadata["generation_id"], metadata.get("task_id"), metadata["attempt"], parse_iso(metadata["timestamp"]),
+        metadata["generation_id"], metadata.get("task_id"), metadata["attempt"], parse_iso(start),
         record["outcome"], output_digest(record), parse_iso(submitted) if submitted else None,
         validator=metadata.get("validator_uid"), source=metadata.get("source"),
     )  # fmt: skip
@@ -66,22 +67,19 @@ def from_amendment(amendment: Record) -> AmendmentRow:
     )  # fmt: skip
 
 
-def artifacts_of(record: Record, due: int | None = None) -> list[ArtifactRow]:
+def artifacts_of(record: Record) -> list[ArtifactRow]:
     """Make the rows of the files that a record names; sizes are filled in by whoever knows the store."""
-    generation_id, task, output = (
-        record["metadata"]["generation_id"],
-        record["task"],
-        record["generation"]["output"],
-    )
+    id_, task, output = record["metadata"]["generation_id"], record["task"], record["generation"]["output"]
     found = []
     if task.get("image_file_path"):
-        found.append(
-            ArtifactRow(generation_id, "image", _hex(task["base64_image_hash"]), task["image_file_path"], 0)
-        )
+        found.append(ArtifactRow(id_, "image", _hex(task["base64_image_hash"]), task["image_file_path"], 0))
     for kind, (path, digest) in _OUTPUTS.items():
         if output.get(path):
-            waits = due if kind in ("ply", "spz") else None
-            found.append(ArtifactRow(generation_id, kind, _hex(output.get(digest)), output[path], 0, waits))
+            row = ArtifactRow(id_, kind, _hex(output.get(digest)), output[path], 0)
+            if kind in ("ply", "spz") and output.get("undecided"):
+                row.due = parse_iso(output["undecided"]["until"])
+                row.terms = terms(output["undecided"])
+            found.append(row)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from otel_gen.files import Folder, write_all
 
 IMAGES, OUTPUTS, SAMPLES = "images", "ply_files", "rejected_samples"
 SAMPLE_PREFIX = f"{OUTPUTS}/{SAMPLES}/"
+_NO_LINKS = (errno.EPERM, errno.EMLINK, errno.EXDEV, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +30,12 @@ class Artifact:
 
 
 class Store:
-    """Move staged files to final names and away again; every step can be repeated."""
+    """Bring staged files to final names and away again; every step can be repeated."""
 
     def __init__(self, root: Folder, staging: Folder) -> None:
         self.root, self.staging = root, staging
         self._folders: dict[str, Folder] = {}
+        self._changed: set[Folder] = set()
 
     def final(self, artifact: Artifact, *, sample: bool = False, long: bool = False) -> str:
         """Give the path, relative to data_dir, where a kept artifact stands."""
@@ -41,32 +44,34 @@ class Store:
         return f"{SAMPLE_PREFIX if sample else OUTPUTS + '/'}{artifact.digest}.{artifact.extension}"
 
     def keep(self, artifact: Artifact, path: str) -> bool:
-        """Bring a staged file to its final name; False where it is nowhere to be found."""
-        folder, name = self._place(path)
-        if folder.exists(name):
-            self.staging.unlink(artifact.staged)
-            return True
-        try:
-            self.staging.rename(artifact.staged, name, folder)
-        except FileNotFoundError:
-            return False
-        folder.sync()
-        return True
+        """Give a staged file its final name beside its own; False where it is nowhere to be found."""
+        return self._name_anew(self.staging, artifact.staged, path)
 
     def copy(self, path: str, to: str) -> bool:
-        """Give a kept file a second name (a copy where links are not to be had); False where it is missing."""
-        folder, name = self._place(path)
-        target, target_name = self._place(to)
-        if target.exists(target_name):
+        """Give a kept file a second name; False where it is missing."""
+        return self._name_anew(*self._place(path), to)
+
+    def _name_anew(self, source: Folder, name: str, to: str) -> bool:
+        """Link, or copy where links are not to be had; nothing is moved, so a crash takes nothing away."""
+        folder, target = self._place(to)
+        if folder.exists(target):
             return True
-        if not folder.exists(name):
+        if not source.exists(name):
             return False
         try:
-            os.link(name, target_name, src_dir_fd=folder.fd, dst_dir_fd=target.fd, follow_symlinks=False)
-        except OSError:
-            self._copy_bytes(folder, name, target, target_name)
-        target.sync()
+            os.link(name, target, src_dir_fd=source.fd, dst_dir_fd=folder.fd, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            self._copy_bytes(source, name, folder, target)
+        self._changed.add(folder)
         return True
+
+    def sync(self) -> None:
+        """Make new names durable."""
+        for folder in self._changed:
+            folder.sync()
+        self._changed.clear()
 
     @staticmethod
     def _copy_bytes(folder: Folder, name: str, target: Folder, target_name: str) -> None:
@@ -85,11 +90,6 @@ class Store:
         """Remove a kept file that no record refers to any more."""
         folder, name = self._place(path)
         folder.unlink(name)
-
-    def discard(self, artifact: Artifact) -> None:
-        """Remove a staged file."""
-        if artifact.staged:
-            self.staging.unlink(artifact.staged)
 
     def exists(self, path: str) -> bool:
         """Tell whether a kept file is there."""
@@ -119,13 +119,15 @@ class Store:
         for folder in self._folders.values():
             folder.close()
         self._folders.clear()
+        self._changed.clear()
 
     def _place(self, path: str) -> tuple[Folder, str]:
         *parts, name = path.split("/")
         key, folder = "", self.root
         for part in parts:
             key = f"{key}/{part}"
-            if key not in self._folders:
-                self._folders[key] = folder.sub(part)
-            folder = self._folders[key]
+            known = self._folders.get(key)
+            if known is None or known.gone():
+                known = self._folders[key] = folder.sub(part)
+            folder = known
         return folder, name

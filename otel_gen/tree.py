@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 
+from otel_gen.clock import Clock, boot_id
 from otel_gen.errors import StorageError
 from otel_gen.files import Folder
 
@@ -33,10 +34,12 @@ class Tree:
         """Tell whether the data_dir was removed under us."""
         return os.fstat(self.root.fd).st_nlink == 0 or os.fstat(self.dot.fd).st_nlink == 0
 
-    def set_aside(self, name: str, data: bytes) -> None:
-        """Keep damaged or refused bytes under a name of their own; the same bytes are kept once."""
-        if not self.quarantine.exists(name):
-            self.quarantine.replace(name, data)
+    def set_aside(self, name: str, data: bytes) -> bool:
+        """Keep damaged or refused bytes under a name of their own; tell whether they are new there."""
+        if self.quarantine.exists(name):
+            return False
+        self.quarantine.replace(name, data)
+        return True
 
     def close(self) -> None:
         """Let all folders go."""
@@ -71,7 +74,7 @@ class LeaderLock:
 
     def beat(self, boot: int) -> None:
         """Write down that a pass was done, at which boot time, and by whom."""
-        os.pwrite(self._fd, f"{os.getpid():<10d} {boot:<20d}\n".encode(), 0)
+        os.pwrite(self._fd, f"{os.getpid():<10d} {boot:<20d} {boot_id()[:8]:<8}\n".encode(), 0)
 
     def holder(self) -> str:
         """Say who holds the lock, as its file tells."""
@@ -111,9 +114,14 @@ def _file_system(path: str) -> str:
     return kind
 
 
-def beat_age(dot: Folder, boot: int) -> float | None:
-    """Seconds since the leader's last pass, by boot time; None where none is known."""
+def beat_age(dot: Folder, clock: Clock) -> float | None:
+    """Seconds since the leader's last pass: by boot time; by the file's time if that was in another boot."""
     try:
-        return max(boot - int(dot.read(LOCK).split()[1]), 0) / 1e9
-    except (OSError, IndexError, ValueError):
+        _, boot, *which = dot.read(LOCK).split()
+        age = clock.boot() - int(boot)
+        state = dot.stat(LOCK)
+    except (OSError, StorageError, ValueError):
         return None
+    if which != [boot_id()[:8].encode()] and state is not None:
+        age = clock.wall() - state.st_mtime_ns
+    return max(age, 0) / 1e9

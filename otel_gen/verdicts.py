@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from otel_gen.clock import iso
+from otel_gen.endings import delay, failure_part, feedback_part, killed_after
 from otel_gen.fold import Verdict
-from otel_gen.index import AmendmentRow, ArtifactRow, Delivered
-from otel_gen.record import Record, failure_part, seconds
 from otel_gen.settle import outcome_word, replaceable, verdict_word
+from otel_gen.stages import Record
+from otel_gen.tables import AmendmentRow, ArtifactRow, Delivered
 
+PATH_KEYS: Final = {"ply": "ply_file_path", "spz": "spz_file_path"}
 _CLOSED = ("withheld", "failed", "cancelled")
 
 
 @dataclass(slots=True)
 class Late:
-    """What a late feedback does: whether it applies, its amendment, what is known of the record afterwards."""
+    """What a late feedback does: whether it applies, its amendment and that one's row."""
 
     applied: bool
     amendment: Record
@@ -62,42 +64,25 @@ def late(row: Delivered, verdict: Verdict, *, applied: bool) -> Late:
     if applied:
         amendment["changes"] = _changes(row, verdict)
         _renew(row, verdict)
-    return Late(
-        applied, amendment,
-        AmendmentRow(verdict.event_id, row.id, amendment["kind"], word, feedback.score, feedback.validator_uid, applied),
-    )  # fmt: skip
+    amended = AmendmentRow(
+        verdict.event_id, row.id, amendment["kind"], word, feedback.score, feedback.validator_uid, applied
+    )
+    return Late(applied, amendment, amended)
 
 
 def _changes(row: Delivered, verdict: Verdict) -> dict[str, Any]:
-    feedback = verdict.feedback
+    waited = delay(verdict, row.submitted, row.submitted_boot, row.boot_id)
     changes: dict[str, Any] = {
-        "outcome": outcome_word(feedback),
-        "validator_feedback": {
-            "received": True,
-            "feedback_time": iso(feedback.wall),
-            "score": feedback.score,
-            "accepted": verdict_word(feedback) == "accepted",
-            "feedback_delay_seconds": _delay(row, verdict),
-            "verdict": verdict_word(feedback),
-            "validator_uid": feedback.validator_uid,
-            "event_id": verdict.event_id,
-            **feedback.fields,
-        },
+        "outcome": outcome_word(verdict.feedback),
+        "validator_feedback": feedback_part(verdict, waited),
     }
     if row.outcome in ("unsubmitted", "interrupted"):
         submission = {"submitted": True, "pre_submission_rejection": False, "rejection_reason": None}
         changes["generation"] = {"submission": submission}
     if row.outcome == "interrupted":
+        changes["generation"] |= killed_after()
         changes["failure_analysis"] = failure_part(None, None, None, None)
     return changes
-
-
-def _delay(row: Delivered, verdict: Verdict) -> float | None:
-    if row.submitted is None:
-        return None
-    if row.submitted_boot and verdict.feedback.boot and row.boot_id == verdict.boot_id:
-        return seconds(verdict.feedback.boot - row.submitted_boot)
-    return seconds(verdict.feedback.wall - row.submitted)
 
 
 def _renew(row: Delivered, verdict: Verdict) -> None:
@@ -110,7 +95,7 @@ def _renew(row: Delivered, verdict: Verdict) -> None:
 
 def retention(row: ArtifactRow, wall: int) -> Record:
     """Make the amendment that takes a path back whose verdict never came."""
-    key = {"ply": "ply_file_path", "spz": "spz_file_path"}.get(row.kind, "rejected_sample_path")
+    key = PATH_KEYS.get(row.kind, "rejected_sample_path")
     return {
         "event_id": f"undecided-{row.id}-{row.kind}",
         "generation_id": row.id,
@@ -118,5 +103,5 @@ def retention(row: ArtifactRow, wall: int) -> Record:
         "kind": "output",
         "applied": True,
         "reason": "undecided_keep",
-        "changes": {"generation": {"output": {key: None}}},
+        "changes": {"generation": {"output": {key: None, "undecided": None}}},
     }

@@ -41,7 +41,9 @@ class Runtime:
         self.capture = Capture(
             settings, self.journal, self.stager, lambda job: inspect_job(self._staging, job), clock
         )
-        self.snapshot = Snapshot(settings.data_dir, clock, self.journal.uncounted)
+        self.snapshot = Snapshot(
+            settings.data_dir, clock, self.journal.uncounted, lambda: self.journal.last
+        )
         self.leading = LeaderThread(self._tree, clock, after=self.snapshot.refresh)
         if leads:
             self.lead()

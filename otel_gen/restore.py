@@ -1,0 +1,143 @@
+"""Restore: bring the index in line with the line files, by id, after a crash or from nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from otel_gen import rows
+from otel_gen.aggregate import Aggregates
+from otel_gen.clock import parse_iso
+from otel_gen.index import Index
+from otel_gen.lines import Lines
+from otel_gen.record import Record
+from otel_gen.store import Store
+from otel_gen.tables import ArtifactRow, Delivered
+from otel_gen.verdicts import PATH_KEYS
+
+_loads = msgspec.json.Decoder().decode
+_OBJECTS = ("metadata", "task", "generation", "validator_feedback", "failure_analysis")
+_PARTS = ("timing", "output", "submission")
+
+
+def parsed(lines: Lines, offset: int = 0) -> Iterator[Record]:
+    """Read the objects of a line file; a line that is none stays where it is, and verify names it."""
+    for _, line in lines.read_from(offset):
+        try:
+            found = _loads(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+        if isinstance(found, dict):
+            yield found
+
+
+def is_ours(record: Record) -> bool:
+    """Tell whether a line is a record that can be counted: not damaged, not of an older logger."""
+    try:
+        parse_iso(record["metadata"]["timestamp"])
+        generation, feedback = record["generation"], record["validator_feedback"]
+        return (
+            all(isinstance(record[key], dict) for key in _OBJECTS)
+            and all(isinstance(generation[key], dict) for key in _PARTS)
+            and all(_is_stage(stage) for stage in generation["stages"])
+            and isinstance(record["metadata"]["generation_id"], str)
+            and isinstance(record["metadata"]["attempt"], int)
+            and isinstance(record["outcome"], str)
+            and {"task_type"} <= record["task"].keys()
+            and {"failed", "error_type"} <= record["failure_analysis"].keys()
+            and _is_feedback(feedback)
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return False
+
+
+def _is_stage(stage: Any) -> bool:
+    return isinstance(stage, dict) and {"name", "status", "duration_seconds"} <= stage.keys()
+
+
+def _is_feedback(feedback: Record) -> bool:
+    if not feedback["received"]:
+        return True
+    parse_iso(feedback["feedback_time"])
+    return {"accepted", "feedback_delay_seconds", "score"} <= feedback.keys()
+
+
+def is_amendment(line: Record) -> bool:
+    """Tell whether a line is an amendment that can be counted."""
+    try:
+        changes = line["changes"] if line["applied"] else {}
+        return (
+            isinstance(line["event_id"], str)
+            and isinstance(line["generation_id"], str)
+            and isinstance(line["kind"], str)
+            and isinstance(changes, dict)
+            and (line["kind"] != "feedback" or not changes or _changes_outcome(changes))
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return False
+
+
+def _changes_outcome(changes: Record) -> bool:
+    return isinstance(changes["outcome"], str) and _is_feedback(changes["validator_feedback"])
+
+
+class Restore:
+    """Take lines into an index and its aggregates; the caller holds the transaction."""
+
+    def __init__(self, index: Index, aggregates: Aggregates, store: Store) -> None:
+        self._index, self._aggregates, self._store = index, aggregates, store
+        self.config_hash = ""
+
+    def record(self, record: Record) -> None:
+        """Take a record, with the amendments that are folded into it."""
+        row = rows.from_record(record)
+        self._aggregates.record(record, repeated=row.digest is not None and self._index.repeats(row.digest))
+        for amendment in filter(is_amendment, record.get("amendments", ())):
+            self._index.add_amendments([rows.from_amendment(amendment)])
+            self._aggregates.amendment(amendment, record["metadata"])
+        self._index.add_delivered([row])
+        kept = rows.artifacts_of(record)
+        for one in kept:
+            one.size = self._store.size(one.path)
+        self._index.add_artifacts(kept)
+        if not row.source:
+            self.config_hash = record.get("miner_config_hash") or self.config_hash
+
+    def amendment(self, amendment: Record) -> None:
+        """Take an amendment."""
+        row = self._index.delivered(amendment["generation_id"])
+        self._index.add_amendments([rows.from_amendment(amendment)])
+        if row is None:
+            return
+        self._aggregates.amendment(amendment, {"validator_uid": row.validator, "source": row.source})
+        rows.apply_amendment(row, amendment)
+        self._index.add_delivered([row])
+        if amendment["applied"]:
+            self._move_references(row, amendment)
+
+    def _move_references(self, row: Delivered, amendment: Record) -> None:
+        """An amendment may have taken paths back, or named a sample; decided outputs wait no longer."""
+        output = (amendment["changes"].get("generation") or {}).get("output") or {}
+        if "undecided" not in output:
+            return
+        for one in self._index.artifacts_of(row.id):
+            key = PATH_KEYS.get(one.kind)
+            if key is None:
+                continue
+            self._index.drop_artifacts([(one.id, one.kind)])
+            if key in output:
+                self._index.doom([one.path])
+            elif amendment["kind"] == "feedback":
+                self._index.add_artifacts([ArtifactRow(one.id, one.kind, one.digest, one.path, one.size)])
+            else:
+                self._index.add_artifacts([one])
+        self._add_sample(row, output)
+
+    def _add_sample(self, row: Delivered, output: Record) -> None:
+        path = output.get("rejected_sample_path")
+        if path:
+            digest = str(output.get("rejected_sample_hash")).rpartition(":")[2]
+            size = self._store.size(path)
+            self._index.add_artifacts([ArtifactRow(row.id, "rejected_sample", digest, path, size)])
