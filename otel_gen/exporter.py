@@ -44,16 +44,15 @@ class JournalExporter(SpanExporter):
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Journal each span that belongs to a generation; returns when they are safe against kill -9."""
         events = [to_event(span, source=self.source) for span in spans]
-        kept = all(self._journalled(event) != LOST for event in events)
-        return SpanExportResult.SUCCESS if kept else SpanExportResult.FAILURE
+        tickets = [self.take(event) for event in events if event is not None]
+        return SpanExportResult.FAILURE if LOST in tickets else SpanExportResult.SUCCESS
 
     def append(self, span: ReadableSpan, boot: int = 0) -> int:
         """Journal one span of otel_gen's own making, whose values are clean; returns its ticket."""
-        return self._journalled(span_event(span, boot, dict(span.attributes or {})))
+        return self.take(span_event(span, boot, dict(span.attributes or {})))
 
-    def _journalled(self, event: Span | Feedback | None) -> int:
-        if event is None:
-            return 0
+    def take(self, event: Span | Feedback) -> int:
+        """Journal what a span says; returns its ticket."""
         return self.journal.append(
             bounded(event), sheddable=event.__class__ is Span and event.name != "generation"
         )

@@ -179,18 +179,16 @@ _ARTIFACT: dict[str, Callable[[Any], Any]] = {"hash": _text, "media_type": _text
 def _typed(attributes: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in _plain(attributes).items():
-        if key.startswith(sc.ARTIFACT):
-            check = _ARTIFACT.get(key.rpartition(".")[2], _nothing)
-        else:
-            check = _TYPES.get(key, _as_it_is)
-        typed: Any = check(value)
+        typed = _check(key)(value)
         if typed is not None:
             found[key] = typed
     return found
 
 
-def _as_it_is(value: Any) -> Any:
-    return value
+def _check(key: str) -> Callable[[Any], Any]:
+    if key.startswith(sc.ARTIFACT):
+        return _ARTIFACT.get(key.rpartition(".")[2], _nothing)
+    return _TYPES.get(key, lambda value: value)
 
 
 def _plain(attributes: Mapping[str, Any]) -> dict[str, Any]:

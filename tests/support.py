@@ -1,4 +1,4 @@
-"""What several test modules share: reading back what was recorded, waiting for conditions, fresh processes."""
+"""Shared by several test modules: reading back what was recorded, waiting, fresh processes."""
 
 from __future__ import annotations
 
@@ -50,3 +50,17 @@ def python(code, *args, **env):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def differences(one, two, path=""):
+    """Where two JSON values differ: path, one, two."""
+    if isinstance(one, dict) and isinstance(two, dict):
+        keys = sorted(one.keys() | two.keys())
+        return [
+            d for k in keys for d in differences(one.get(k, "absent"), two.get(k, "absent"), f"{path}.{k}")
+        ]
+    if isinstance(one, list) and isinstance(two, list) and len(one) == len(two):
+        return [
+            d for n, pair in enumerate(zip(one, two, strict=True)) for d in differences(*pair, f"{path}[{n}]")
+        ]
+    return [] if type(one) is type(two) and one == two else [(path, one, two)]

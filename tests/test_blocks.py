@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from opentelemetry import trace
-from support import settled, the_record
 
 import otel_gen
 from otel_gen.blocks import NOTHING
+from tests.support import settled, the_record
 
 
 def test_unconfigured_blocks_do_nothing_and_give_a_handle_that_takes_everything():
