@@ -62,10 +62,10 @@ def show_report(to: Console, report: Report) -> None:
         f"{count(report.records, 'record')} in {count(report.files, 'file')}",
         count(report.amendments, "amendment"),
         f"{count(report.artifacts, 'artifact')} ({size(report.artifact_bytes)})",
-        f"{count(report.counters, 'counter')} compared",
-        f"{report.waiting:,} pending",
+        f"{count(report.counters, 'counter')} compared" if report.counters else "",
+        f"{report.waiting:,} pending" if report.waiting else "",
     )
-    to.print(", ".join(looked_at))
+    to.print(", ".join(filter(None, looked_at)))
     for note in report.notes[:SHOWN]:
         to.print(f"[dim]note     {escape(str(note))}[/]")
     _more(to, report.notes)

@@ -12,22 +12,29 @@ from otel_gen.readers.findings import RECOVER, Report
 from otel_gen.readers.journal import inner
 from otel_gen.tree import DOT
 
-_OURS = ("archive", "images", "ply_files", DOT)
+_OURS = ("archive", "images", "ply_files", "README.md", DOT)
 
 
 def check_modes(report: Report, root: Folder) -> None:
     """Report links, special files, and what other users of the machine may read."""
+    if not any(map(_ours, root.names())):
+        report.note("empty", ".", "nothing is recorded here yet")
+        return
     _check(report, ".", os.fstat(root.fd))
     for name in root.names():
         state = root.stat(name)
         if state is None:
             continue
-        if name in _OURS or name.lstrip(".").startswith(("generation_", "miner_config_")):
+        if _ours(name):
             _check(report, name, state)
             if stat.S_ISDIR(state.st_mode):
                 _walk(report, root, name)
         else:
             report.note("foreign", name, "is not of otel_gen")
+
+
+def _ours(name: str) -> bool:
+    return name in _OURS or name.lstrip(".").startswith(("generation_", "miner_config_"))
 
 
 def _walk(report: Report, parent: Folder, path: str) -> None:
@@ -56,16 +63,21 @@ def _check(report: Report, path: str, state: os.stat_result) -> None:
         report.problem("mode", path, f"others may use it (mode {mode:o})", f"run: chmod {wanted} {path}")
 
 
-def check_quarantine(report: Report, root: Folder) -> None:
-    """Tell what was set aside."""
+def quarantined(root: Folder) -> dict[str, int]:
+    """List what was set aside: name, bytes."""
     folder = inner(root, DOT, "quarantine")
     if folder is None:
-        return
-    for name in folder.names():
-        state = folder.stat(name)
-        size = state.st_size if state else 0
+        return {}
+    try:
+        return {name: state.st_size for name in folder.names() if (state := folder.stat(name))}
+    finally:
+        folder.close()
+
+
+def check_quarantine(report: Report, root: Folder) -> None:
+    """Tell what was set aside."""
+    for name, size in quarantined(root).items():
         report.note("quarantine", f"{DOT}/quarantine/{name}", f"{size:,} bytes were set aside")
-    folder.close()
 
 
 def check_totals(report: Report, root: Folder) -> None:

@@ -49,6 +49,8 @@ class Survey:
     counted: Aggregates = field(default_factory=Aggregates)
     unknown: list[str] = field(default_factory=list)
     """Ids of records that the index does not know."""
+    lost: set[str] = field(default_factory=set)
+    """Ids of records that the index knows and no file has."""
     damaged: bool = False
     mixed_repeats: bool = False
     """The same output stands in two files: which of them repeats the other is not known any more."""
