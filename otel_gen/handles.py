@@ -6,6 +6,7 @@ new -> started (journalled) -> ended (root span journalled) -> complete (artifac
 from __future__ import annotations
 
 import threading
+from functools import cache
 from typing import Any
 
 from otel_gen import attributes as attrs
@@ -13,7 +14,7 @@ from otel_gen import sanitize, tracing
 from otel_gen import semconv as sc
 from otel_gen.capture import Capture
 from otel_gen.events import Began, Noted, Started
-from otel_gen.exporter import bounded, readable
+from otel_gen.exporter import bounded
 from otel_gen.failures import Failure, describe
 from otel_gen.guard import guarded
 from otel_gen.images import input_image
@@ -22,6 +23,13 @@ from otel_gen.stager import Job, close_source
 from otel_gen.waiting import Waiting
 
 _TASK_NAMES = frozenset(("task_type", "task_id", "attempt", "validator_uid", "validator_hotkey"))
+
+
+@cache
+def _blocks() -> Any:
+    from otel_gen import blocks
+
+    return blocks
 
 
 class Generation(Scope, Waiting):
@@ -66,7 +74,8 @@ class Generation(Scope, Waiting):
         else:
             attributes.update(attrs.caption(attributes.get(sc.TASK_TYPE), prompt, image.length))
         attributes.update(attrs.custom({k: v for k, v in keywords.items() if k not in _TASK_NAMES}))
-        parent = self.begin_span(sc.GENERATION_SPAN, attributes, tracing.current_context())
+        context = tracing.current_context()
+        parent = self.begin_span(sc.GENERATION_SPAN, attributes, context, tracing.current_span(context))
         self._parent = parent if parent.is_valid else None
         own = self.span.get_span_context()
         self.append(
@@ -88,9 +97,7 @@ class Generation(Scope, Waiting):
     # --- what the application says ---------------------------------------------------------------
     def stage(self, name: str, /, **attributes: Any) -> Any:
         """Open a stage of this generation: `with`, `async with` or decorator."""
-        from otel_gen.blocks import stage
-
-        return stage(name, **attributes).of(self)
+        return _blocks().stage(name, **attributes).of(self)
 
     @guarded
     def set(self, /, **attributes: Any) -> None:
@@ -257,12 +264,10 @@ class Generation(Scope, Waiting):
                 self._attributes[sc.PENDING] = ",".join(pending)
             self.end_wall = self.end_time()
             kept = {key: value for key, value in self._attributes.items() if value is not None}
-            failed = kept.get(sc.SAID) in ("failed", "cancelled")
-            span = readable(
+            self.ticket = self.capture.exporter.own(
                 sc.GENERATION_SPAN, self.span.get_span_context(), self._parent, kept,
-                self.start_wall, self.end_wall, failed=failed,
+                self.start_wall, self.end_wall, self.capture.clock.boot(),
             )  # fmt: skip
-            self.ticket = max(self.ticket, self.capture.exporter.append(span, self.capture.clock.boot()))
             self._ended = True
         if not pending:
             self._end_own_span()

@@ -34,6 +34,7 @@ class Journal:
     IDLE = 1.0  # seconds between two looks of the syncer when nothing is asked of it
     RETRY = 0.25  # the same while the disk refuses
     TICK = 0.1  # the same while something is announced
+    CALM = 20  # ticks without an announcement after which it stops ticking
 
     def __init__(
         self, open_folder: Callable[[], Folder], header: Callable[[str], bytes], *, full: bool, size: int = 0
@@ -53,7 +54,7 @@ class Journal:
         self._unsynced: list[Writer] = []
         self._backlog: deque[tuple[int, bytes]] = deque()
         self._backlog_bytes = 0
-        self._ticking = False
+        self._ticking = 0
         self._busy = self._stalled = self._poisoned = self._closing = self._closed = False
         self._waiting: list[tuple[int, Callable[[], None]]] = []
         self._wake = threading.Event()
@@ -91,7 +92,7 @@ class Journal:
         """
         self._announced[what] = event
         if not self._ticking:
-            self._ticking = True
+            self._ticking = self.CALM
             self._wake.set()
 
     def withdraw(self, what: object) -> None:
@@ -229,13 +230,15 @@ class Journal:
         self._finish()
 
     def _pause(self) -> float:
+        if self._backlog or self._poisoned:
+            return self.RETRY
         if self._announced:
-            return self.TICK
-        self._ticking = False
-        return self.RETRY if self._backlog or self._poisoned else self.IDLE
+            self._ticking = self.CALM
+        return self.TICK if self._ticking else self.IDLE
 
     def _tick(self) -> None:
         """Journal what was announced before the last tick and still stands."""
+        self._ticking = max(self._ticking - 1, 0)
         standing = dict(self._announced)
         for what in self._ticked & standing.keys():
             if self._announced.pop(what, None) is not None:

@@ -82,12 +82,12 @@ class Scope:
     def _outer(var: Token[Scope | None]) -> Scope | None:
         return None if var.old_value is Token.MISSING else var.old_value
 
-    def begin_span(self, name: str, attributes: dict[str, Any], context: Any) -> Any:
-        """Start the application's span; returns the parent's context."""
-        parent = tracing.current_span(context).get_span_context()
+    def begin_span(self, name: str, attributes: dict[str, Any], context: Any, parent_span: Any) -> Any:
+        """Start the application's span; returns the parent's span context."""
+        parent = parent_span.get_span_context()
         self.start_wall, self.start_boot = self.capture.clock.wall(), self.capture.clock.boot()
         self.span, self.own = self.capture.tracing.start(
-            name, lambda: self.capture.visible(attributes), context, self.start_wall
+            name, lambda: self.capture.visible(attributes), context, parent, self.start_wall
         )
         self._context = tracing.within(self.span, context)
         return parent

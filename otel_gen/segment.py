@@ -27,6 +27,8 @@ SUFFIX = ".seg"
 SPARE = ".spare"
 SEALED_ROOM = 128
 """Bytes kept free for the frame that seals a full segment."""
+_ZEROS = bytes(1 << 18)
+"""Written, not only reserved: later frames meet pages that exist, and fdatasync has no extents to convert."""
 
 
 def frame(sequence: int, payload: bytes) -> bytes:
@@ -68,10 +70,15 @@ class Writer:
         self.fd = folder.open(name + SPARE, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         try:
             fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.posix_fallocate(self.fd, 0, size)
+            for at in range(0, size, len(_ZEROS)):
+                self._zero(min(len(_ZEROS), size - at), at)
         except BaseException:
             self.abandon()
             raise
+
+    def _zero(self, length: int, at: int) -> None:
+        if os.pwrite(self.fd, _ZEROS[:length], at) < length:
+            raise OSError(28, "no room for a segment")
 
     def publish(self) -> None:
         """Give the segment its final name, after its header frame is written."""

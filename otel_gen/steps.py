@@ -8,7 +8,7 @@ from otel_gen import attributes as attrs
 from otel_gen import sanitize, tracing
 from otel_gen import semconv as sc
 from otel_gen.events import Began
-from otel_gen.exporter import bounded, readable
+from otel_gen.exporter import bounded
 from otel_gen.failures import describe
 from otel_gen.guard import guarded
 from otel_gen.handles import Generation
@@ -33,10 +33,12 @@ class Stage(Scope):
         self._attributes.update(attrs.custom(attributes))
         scope = current.get()
         inside = scope is not None and scope.generation is self.generation
-        base = tracing.current_context()
-        inside = inside and tracing.current_span(base).get_span_context().is_valid
-        context = base if inside else tracing.within(self.generation.span, base)
-        self._parent = self.begin_span(attrs.span_name(self.name), self._attributes, context)
+        context = tracing.current_context()
+        parent = tracing.current_span(context)
+        if not (inside and parent.get_span_context().is_valid):
+            parent = self.generation.span
+            context = tracing.within(parent, context)
+        self._parent = self.begin_span(attrs.span_name(self.name), self._attributes, context, parent)
         self.capture.journal.announce(self, self._begun)
 
     def _begun(self) -> bytes:
@@ -64,17 +66,12 @@ class Stage(Scope):
         self._attributes[sc.STAGE_STATUS] = status
         end = self.end_time()
         failed = status != "ok"
-        span = readable(
-            self.name,
-            self.span.get_span_context(),
-            self._parent,
-            dict(self._attributes),
-            self.start_wall,
-            end,
-            failed=failed,
-        )
         generation = self.generation
-        generation.ticket = max(generation.ticket, self.capture.exporter.append(span, self.start_boot))
+        ticket = self.capture.exporter.own(
+            self.name, self.span.get_span_context(), self._parent, dict(self._attributes),
+            self.start_wall, end, self.start_boot,
+        )  # fmt: skip
+        generation.ticket = max(generation.ticket, ticket)
         generation.sync_late()
         if self.own:
             self.capture.end_span(self.span, self._attributes, end, failed=failed)

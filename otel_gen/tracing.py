@@ -47,11 +47,10 @@ class Tracing:
         return self._tracer
 
     def start(
-        self, name: str, attributes: Any, context: Any, start_time: int, links: Any = None
+        self, name: str, attributes: Any, context: Any, parent: SpanContext, start_time: int
     ) -> tuple[Span, bool]:
         """Give the span that stands in the context, and whether it is the application's own."""
-        parent = trace.get_current_span(context).get_span_context()
-        span = self.own_span(name, attributes, context, start_time, links)
+        span = self.own_span(name, attributes, context, start_time)
         if span is not None:
             own = span.get_span_context()
             if own.is_valid and own.span_id != parent.span_id:
