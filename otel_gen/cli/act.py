@@ -1,8 +1,9 @@
-"""Commands that act: recover."""
+"""Commands that act on a data_dir: feedback, recover, fold, rotate."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import math
+from typing import Annotated, Any
 
 import typer
 
@@ -10,12 +11,18 @@ from otel_gen.cli.options import DEFAULT, DataDir, Json
 from otel_gen.cli.output import errors, finish
 
 
+def _share(value: float | None) -> float | None:
+    if value is not None and not (math.isfinite(value) and 0 <= value <= 1):
+        raise typer.BadParameter(f"{value} is no number from 0 to 1")
+    return value
+
+
 def _moment(text: str | None) -> int | None:
     """Read a time as wall nanoseconds: ISO 8601, or seconds since 1970."""
-    if text is None:
-        return None
     from otel_gen.clock import parse_iso
 
+    if text is None:
+        return None
     try:
         return int(float(text) * 1e9)
     except (ValueError, OverflowError):
@@ -23,9 +30,54 @@ def _moment(text: str | None) -> int | None:
     try:
         return parse_iso(text)
     except ValueError:
-        raise typer.BadParameter(
-            f"{text!r} is no time; write 2026-11-30T12:00:00Z, or seconds since 1970"
-        ) from None
+        wanted = "write 2026-11-30T12:00:00Z, or seconds since 1970"
+        raise typer.BadParameter(f"{text!r} is no time; {wanted}", param_hint="--now") from None
+
+
+def feedback(
+    generation_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Its id, or give --task-id.", show_default=False)
+    ] = None,
+    task_id: Annotated[str | None, typer.Option(help="The latest submitted attempt at this task.")] = None,
+    score: Annotated[float | None, typer.Option(callback=_share, help="0 to 1; 0: rejected.")] = None,
+    validator_uid: Annotated[int | None, typer.Option(min=0, max=65_535)] = None,
+    validation_failed: Annotated[bool, typer.Option("--validation-failed", help="It was not valid.")] = False,
+    task_fidelity_score: Annotated[float | None, typer.Option(callback=_share)] = None,
+    average_fidelity_score: Annotated[float | None, typer.Option()] = None,
+    cooldown_until: Annotated[str | None, typer.Option()] = None,
+    generations_within_the_window: Annotated[int | None, typer.Option(min=0)] = None,
+    current_duel_rating: Annotated[float | None, typer.Option()] = None,
+    current_miner_reward: Annotated[float | None, typer.Option()] = None,
+    rejection_reason: Annotated[str | None, typer.Option()] = None,
+    data_dir: DataDir = DEFAULT,
+    json: Json = False,
+) -> None:  # fmt: skip
+    """Record a validator's verdict; returns once it is durable."""
+    if (generation_id is None) == (task_id is None):
+        raise typer.BadParameter("give either a generation id or --task-id", param_hint="ID")
+    said: dict[str, Any] = {
+        "score": score, "validator_uid": validator_uid, "validation_failed": validation_failed or None,
+        "task_fidelity_score": task_fidelity_score, "average_fidelity_score": average_fidelity_score,
+        "cooldown_until": cooldown_until, "generations_within_the_window": generations_within_the_window,
+        "current_duel_rating": current_duel_rating, "current_miner_reward": current_miner_reward,
+        "rejection_reason": rejection_reason,
+    }  # fmt: skip
+    said = {name: value for name, value in said.items() if value is not None}
+    if not said:
+        raise typer.BadParameter("say something: --score, or --validation-failed", param_hint="--score")
+    _record_feedback(data_dir, generation_id, said | ({"task_id": task_id} if task_id else {}), as_json=json)
+
+
+def _record_feedback(
+    data_dir: str, generation_id: str | None, said: dict[str, Any], *, as_json: bool
+) -> None:
+    from otel_gen.checked import feedback as record
+    from otel_gen.cli import words
+
+    with errors(as_json=as_json):
+        result = record(data_dir, generation_id, **said)
+    found = {"id": generation_id, "task_id": said.get("task_id"), "reason": result.reason}
+    finish(found, ok=bool(result), as_json=as_json, show=lambda to: words.show_feedback(to, found))
 
 
 def recover(
@@ -34,18 +86,38 @@ def recover(
         str | None, typer.Option(metavar="TIME", help="Settle as of this time, ISO 8601 or Unix.")
     ] = None,
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Make index and metrics anew from the files.")
+        bool, typer.Option("--rebuild", help="Make index and metrics anew from files.")
     ] = False,
     json: Json = False,
 ) -> None:
     """Write the records of generations whose process died or ended without them."""
+    moment = _moment(now)
     from otel_gen.cli import words
     from otel_gen.recover import recover as run
 
-    moment = _moment(now)
     with errors(as_json=json):
         found = run(data_dir, now=moment, rebuild=rebuild)
     finish(found, ok=True, as_json=json, show=lambda to: words.show_recovery(to, found))
 
 
-COMMANDS = {"recover": recover}
+def fold(data_dir: DataDir = DEFAULT, json: Json = False) -> None:
+    """Fold late verdicts into the records they belong to."""
+    from otel_gen.cli import words
+    from otel_gen.request import fold as run
+
+    with errors(as_json=json):
+        found = run(data_dir)
+    finish(found, ok=True, as_json=json, show=lambda to: words.show_fold(to, found))
+
+
+def rotate(data_dir: DataDir = DEFAULT, json: Json = False) -> None:
+    """Move records of past months to the files of their months."""
+    from otel_gen.cli import words
+    from otel_gen.request import rotate as run
+
+    with errors(as_json=json):
+        found = run(data_dir)
+    finish(found, ok=True, as_json=json, show=lambda to: words.show_rotation(to, found))
+
+
+COMMANDS = {"feedback": feedback, "recover": recover, "fold": fold, "rotate": rotate}

@@ -1,14 +1,13 @@
-"""Commands that look: pending, verify. They write nothing."""
+"""Commands that look: pending, tail, stats, verify. They write nothing."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Annotated
+
+import typer
 
 from otel_gen.cli.options import DEFAULT, DataDir, Json
-from otel_gen.cli.output import errors, finish
-
-if TYPE_CHECKING:
-    pass
+from otel_gen.cli.output import console, errors, finish, say_json
 
 
 def verify(data_dir: DataDir = DEFAULT, json: Json = False) -> None:
@@ -18,9 +17,8 @@ def verify(data_dir: DataDir = DEFAULT, json: Json = False) -> None:
 
     with errors(as_json=json):
         report = check(data_dir)
-    finish(
-        words.verification(report), ok=report.ok, as_json=json, show=lambda to: words.show_report(to, report)
-    )
+    found = words.verification(report)
+    finish(found, ok=report.ok, as_json=json, show=lambda to: words.show_report(to, report))
 
 
 def pending(data_dir: DataDir = DEFAULT, json: Json = False) -> None:
@@ -33,4 +31,34 @@ def pending(data_dir: DataDir = DEFAULT, json: Json = False) -> None:
     finish(found, ok=found.ok, as_json=json, show=lambda to: words.show_pending(to, found))
 
 
-COMMANDS = {"verify": verify, "pending": pending}
+def stats(data_dir: DataDir = DEFAULT, json: Json = False) -> None:
+    """Show totals, acceptance, stage times, failures and waste."""
+    from otel_gen.cli import figures
+    from otel_gen.readers.stats import stats as work_out
+
+    with errors(as_json=json):
+        found = work_out(data_dir)
+    finish(found, ok=True, as_json=json, show=lambda to: figures.show(to, found))
+
+
+def tail(
+    data_dir: DataDir = DEFAULT,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the newest.")] = 10,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new ones until Ctrl-C.")] = False,
+    json: Json = False,
+) -> None:
+    """Show the newest records, one line each; with --json whole records."""
+    from otel_gen.cli import words
+    from otel_gen.readers import tail as reader
+
+    to = console()
+    with errors(as_json=json):
+        records = reader.follow(data_dir, lines) if follow else reader.tail(data_dir, lines)
+        try:
+            for record in records:
+                say_json(record) if json else to.print(words.one_line(record))
+        except KeyboardInterrupt:
+            raise typer.Exit from None
+
+
+COMMANDS = {"pending": pending, "tail": tail, "stats": stats, "verify": verify}

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from otel_gen.recover import Recovery
 
 SHOWN = 20
+COLOURS = {
+    "accepted": "green", "rejected": "red", "unscored": "yellow", "withheld": "yellow",
+    "unsubmitted": "yellow", "failed": "bold red", "cancelled": "magenta", "interrupted": "bold magenta",
+}  # fmt: skip
 
 
 def count(n: int, one: str, many: str = "") -> str:
@@ -26,6 +30,8 @@ def count(n: int, one: str, many: str = "") -> str:
 
 def seconds(value: float) -> str:
     """Write a duration for people."""
+    if value < 1:
+        return f"{value * 1000:.0f} ms"
     if value < 120:
         return f"{value:.0f} s" if value >= 10 else f"{value:.1f} s"
     if value < 7200:
@@ -107,3 +113,63 @@ def show_recovery(to: Console, found: Recovery) -> None:
              f"still {'waits' if found.waiting == 1 else 'wait'}")  # fmt: skip
     for label, n in sorted(found.aside.items()):
         to.print(f"[yellow]set aside[/] {label}: {n:,} (see .otel_gen/quarantine)")
+
+
+# --- what was done -----------------------------------------------------------------------------------------
+def show_feedback(to: Console, found: dict[str, Any]) -> None:
+    """Say whether a verdict is durable."""
+    whom = f"generation {found['id']}" if found["id"] else f"task {escape(found['task_id'])}"
+    if found["reason"]:
+        to.print(f"[bold red]not recorded[/] for {whom}: {found['reason']}")
+    else:
+        to.print(f"recorded for {whom}")
+
+
+def show_fold(to: Console, found: dict[str, Any]) -> None:
+    """Say what was folded."""
+    to.print(f"{count(found['folded'], 'amendment')} folded into {count(found['files'], 'file')}")
+
+
+def show_rotation(to: Console, found: dict[str, Any]) -> None:
+    """Say what was moved."""
+    for month, n in found["months"].items():
+        to.print(f"{count(n, 'record')} moved to generation_history_{month}.jsonl")
+    if not found["months"]:
+        to.print("nothing to move: all records are of this month")
+    show_fold(to, found)
+
+
+def show_replay(to: Console, found: Any) -> None:
+    """Say what was read, and what was not."""
+    to.print(f"{count(found.records, 'record')} written, {count(found.skipped, 'span')} passed over")
+    for reason, n in found.reasons.items():
+        to.print(f"[dim]passed over, {n:,}:[/] {escape(reason)}")
+
+
+# --- tail --------------------------------------------------------------------------------------------------
+def one_line(record: dict[str, Any]) -> str:
+    """Write a record as one line: when, id, outcome, duration, and what tells most about it."""
+    metadata, outcome = record["metadata"], str(record["outcome"])
+    moment = str(metadata.get("timestamp"))[:19].replace("T", " ")
+    total = (record["generation"].get("timing") or {}).get("total_time")
+    took = seconds(total) if isinstance(total, (int, float)) else "-"
+    ending = f"[{COLOURS.get(outcome, 'default')}]{escape(outcome):<11}[/]"
+    head = f"[dim]{escape(moment)}[/] {escape(metadata['generation_id'])} {ending} {took:>7}"
+    return f"{head}  {escape(_telling(record))}".rstrip()
+
+
+def _telling(record: dict[str, Any]) -> str:
+    failure, feedback = record["failure_analysis"], record["validator_feedback"]
+    submission = record["generation"].get("submission") or {}
+    uid = record["metadata"].get("validator_uid")
+    said = [f"v{uid}" if uid is not None else "", _score(feedback)]
+    said += [str(submission.get("rejection_reason") or "")]
+    if failure.get("failed"):
+        said += [f"{failure.get('error_type')}" + (f" in {failure['stage']}" if failure.get("stage") else "")]
+    prompt = " ".join(str(record["task"].get("prompt") or "").split())
+    return "  ".join(filter(None, [*said, prompt[:40] + ("..." if len(prompt) > 40 else "")]))
+
+
+def _score(feedback: dict[str, Any]) -> str:
+    score = feedback.get("score")
+    return f"{score:.2f}" if isinstance(score, (int, float)) else ""

@@ -14,6 +14,7 @@ from otel_gen.readers.survey import Named, Survey
 from otel_gen.store import IMAGES, OUTPUTS, SAMPLES
 
 _FOLDERS = ((IMAGES,), (OUTPUTS,), (OUTPUTS, SAMPLES))
+_YOUNG = 60 * 10**9
 _REPLACE = "restore it from a backup"
 _NAME = re.compile(r"([0-9a-f]{16,64})\.[a-z0-9]{1,8}")
 
@@ -76,15 +77,20 @@ def _look(root: Folder, path: str, hashes: Hashes) -> tuple[int, str]:
             folder.close()
 
 
-def check_unnamed(report: Report, root: Folder, survey: Survey) -> None:
-    """Tell of files that no record names; an output that was refused must not be there."""
+def check_unnamed(report: Report, root: Folder, survey: Survey, now: int) -> None:
+    """Tell of files that no record names; an output that was refused must not be there.
+
+    `now`: wall nanoseconds. Beside a living leader a young file may be on its way into a record.
+    """
+    settled = now - (_YOUNG if report.leader is not None else 0)
     for names in _FOLDERS:
         folder = inner(root, *names)
         if folder is None:
             continue
         for name in folder.names():
-            path = "/".join((*names, name))
-            if path not in survey.named and name != SAMPLES:
+            path, state = "/".join((*names, name)), folder.stat(name)
+            known = path in survey.named or path in survey.foreign or name == SAMPLES
+            if not known and state is not None and state.st_ctime_ns <= settled:
                 _unnamed(report, path, survey)
         folder.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -38,25 +39,22 @@ def names_of(index: Index | None) -> Names:
 
 def compare(report: Report, root: Folder, index: Index, survey: Survey) -> None:
     """Report every counter and histogram of the index that is not what the files give."""
-    stored = _stored(index)
-    counted = _counted(survey.counted) | _events(root, index)
-    for key in sorted(stored.keys() | counted.keys()):
+    stored = Aggregates()
+    try:
+        stored.load(index.aggregates())
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        report.problem("counter", "/metrics", f"the index holds numbers that are none ({error})", REBUILD)
+        return
+    here, there = _values(stored), _values(survey.counted) | _events(root, index)
+    for key in sorted(here.keys() | there.keys()):
         if key[0] in FROM_LINES or key[0] in FROM_EVENTS:
             report.counters += 1
-            if not _same(stored.get(key), counted.get(key)) and not _undecidable(key, survey):
-                _differs(report, key, stored.get(key), counted.get(key))
+            if not _same(here.get(key), there.get(key)) and not _undecidable(key, survey):
+                _differs(report, key, here.get(key), there.get(key))
 
 
-def _stored(index: Index) -> dict[Key, Any]:
-    found: dict[Key, Any] = {}
-    for key, value in index.aggregates():
-        name, *labels = _loads(key)
-        found[name, tuple(labels)] = _loads(value)
-    return found
-
-
-def _counted(counted: Aggregates) -> dict[Key, Any]:
-    return {**counted.counters, **counted.histograms}
+def _values(found: Aggregates) -> dict[Key, Any]:
+    return {**found.counters, **found.histograms}
 
 
 def _same(stored: Any, counted: Any) -> bool:
@@ -103,41 +101,58 @@ def _events(root: Folder, index: Index) -> dict[Key, Any]:
 
 
 def _segments(dot: Folder, cursors: dict[str, int]) -> Counter[tuple[str, str]]:
+    """Count what segments hold, each event once: a copy that was made of one keeps its number."""
     segments = inner(dot, SEGMENTS)
-    here = {name: _read(segments, name, end) for name, end in cursors.items()} if segments else {}
+    read = [_read(segments, name, end) for name, end in cursors.items()] if segments else []
     if segments is not None:
         segments.close()
+    here = {found.name: found for found in read if found is not None}
+    rows = [row for row in _totals(dot) if row.get("segment") not in here]
     counts: Counter[tuple[str, str]] = Counter()
-    seen: dict[str, int] = {}
-    for row in _totals(dot):
-        if here.get(row["segment"]) is None:
-            counts.update({(name, label): n for name, label, n in row["counts"]})
-            seen[row["worker"]] = max(seen.get(row["worker"], 0), row["last"])
+    for row in rows:
+        counts.update({(name, label): n for name, label, n in row["counts"]})
     taken: set[tuple[str, int]] = set()
     for found in here.values():
-        for worker, sequence, name, label, n in found or ():
-            if sequence > seen.get(worker, 0) and (worker, sequence) not in taken:
-                taken.add((worker, sequence))
+        retired = [row["last"] for row in rows if row.get("worker") == found.worker]
+        copied = max((last for last in retired if last <= found.last), default=0)
+        for sequence, name, label, n in found.counts:
+            if sequence > copied and (found.worker, sequence) not in taken:
+                taken.add((found.worker, sequence))
                 counts[name, label] += n
     return counts
 
 
-def _read(segments: Folder, name: str, end: int) -> list[tuple[str, int, str, str, int]] | None:
+@dataclass
+class _Segment:
+    """What a segment counts: sequence, metric, label, number."""
+
+    name: str
+    worker: str = ""
+    last: int = 0
+    counts: list[tuple[int, str, str, int]] = field(default_factory=list)
+
+    def take(self, sequence: int, event: Event | None) -> None:
+        self.last = max(self.last, sequence)
+        if isinstance(event, events.Header):
+            self.worker = event.worker
+        counted = _counts(event)
+        if counted is not None:
+            self.counts.append((sequence, *counted))
+
+
+def _read(segments: Folder, name: str, end: int) -> _Segment | None:
     """Read what a segment counts up to an offset; None if it is gone."""
     try:
         reader = Reader(segments, name)
     except FileNotFoundError:
         return None
-    found, worker = [], ""
+    found = _Segment(name)
     try:
         while reader.offset < end:
             frames = reader.read()
             for sequence, payload, behind in frames:
-                event = _decoded(payload)
-                worker = event.worker if isinstance(event, events.Header) else worker
-                counted = _counts(event) if behind <= end else None
-                if counted is not None:
-                    found.append((worker, sequence, *counted))
+                if behind <= end:
+                    found.take(sequence, _decoded(payload))
             if not frames and not reader.skip_damage():
                 break
     finally:
@@ -181,7 +196,8 @@ def _quarantined(dot: Folder) -> Counter[tuple[str, str]]:
             word = "unknown_feedback" if b'"kind":"feedback"' in line else "other"
             found["gen3d_capture_errors", word] += 1
     quarantine.close()
-    found["gen3d_capture_errors", "quarantined"] = sum(name.endswith(".record") for name in names)
-    damaged = sum(name.endswith((".corrupt", ".unreadable")) for name in names)
-    found["gen3d_capture_errors", "damage"] = damaged
+    for name in names:
+        if name != "aside.jsonl" and not name.startswith("."):
+            label = "quarantined" if name.endswith(".record") else "damage"
+            found["gen3d_capture_errors", label] += 1
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,6 +45,8 @@ class Survey:
     """The same with verdict, score and validator."""
     named: dict[str, Named] = field(default_factory=dict)
     """Path of an artifact -> what a record says of it."""
+    foreign: set[str] = field(default_factory=set)
+    """Paths that lines of an older logger name."""
     gone: dict[str, str] = field(default_factory=dict)
     """Digest of an output that was refused and is not kept -> generation id."""
     counted: Aggregates = field(default_factory=Aggregates)
@@ -89,7 +92,7 @@ class Surveyor:
             for offset, line in part.lines():
                 place = f"{part.name}, offset {offset}"
                 record, wrong = fault(line)
-                if wrong:
+                if wrong and not (record and "schema_version" not in record and part.name != AMENDMENTS):
                     self._damage(place, f"the line {wrong}", torn=not line.endswith(b"\n"), part=part)
                 if record is not None:
                     take(place, record)
@@ -115,6 +118,9 @@ class Surveyor:
 
     # --- records ---------------------------------------------------------------------------------------
     def _record(self, place: str, record: Record) -> None:
+        if "schema_version" not in record and "checksum" not in record:
+            self._older(record)
+            return
         if not history.is_record(record):
             self._report.problem("shape", place, "is no record", RESTORE)
             self.found.damaged = True
@@ -133,6 +139,13 @@ class Surveyor:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             self._report.problem("shape", place, f"is not shaped like a record ({error!r})", RESTORE)
             self.found.damaged = True
+
+    def _older(self, record: Record) -> None:
+        """A line of the logger that was here before counts nowhere; what it names is its own."""
+        self._report.note("older", self._place, "has lines of an older logger")
+        with suppress(KeyError, TypeError, AttributeError, ValueError):
+            for row in artifacts_of(record):
+                self.found.foreign.add(row.path)
 
     def _look_into(self, id_: str, record: Record) -> None:
         amendments = self._amended.get(id_, [])

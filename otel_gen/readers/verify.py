@@ -74,6 +74,7 @@ class _Look:
         check_modes(report, self.root)
         check_quarantine(report, self.root)
         check_totals(report, self.root)
+        report.notes = list(dict.fromkeys(report.notes))
         return report
 
     def _with_index(self, report: Report, index: Index | None) -> None:
@@ -91,7 +92,7 @@ class _Look:
         check_open(report, journal, survey, Now(self.clock.wall(), self.clock.boot(), boot_id()))
         check_feedback(report, journal, survey)
         check_named(report, self.root, survey, self.hashes)
-        check_unnamed(report, self.root, survey)
+        check_unnamed(report, self.root, survey, self.clock.wall())
 
 
 def check_config(report: Report, root: Folder) -> None:

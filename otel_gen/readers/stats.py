@@ -1,0 +1,152 @@
+"""Stats: totals, acceptance, stage times, failures and waste of a data_dir, from its records alone."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from otel_gen import semconv as sc
+from otel_gen.aggregate import output_digest, wasted_cause
+from otel_gen.readers.ratio import Ratio, quantile, ratio
+from otel_gen.readers.records import read
+from otel_gen.record import Record
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Verdicts of one group; `invalid` ones say nothing about what was made and are not in n."""
+
+    acceptance: Ratio
+    invalid: int
+    median_score: float | None
+    """Of accepted ones only: a rejected result's score is not disclosed."""
+
+
+@dataclass(frozen=True)
+class Times:
+    """Durations in seconds."""
+
+    n: int
+    p50: float
+    p95: float
+
+
+@dataclass(frozen=True)
+class Stats:
+    """All figures; groups by name, the largest first."""
+
+    records: int
+    first: str | None
+    last: str | None
+    outcomes: dict[str, int]
+    acceptance: Judged
+    by_validator: dict[str, Judged]
+    by_task_type: dict[str, Judged]
+    stages: dict[str, Times]
+    total: Times | None
+    failures: dict[str, int]
+    withheld: dict[str, int]
+    wasted_seconds: dict[str, float]
+
+
+def stats(data_dir: Any) -> Stats:
+    """Work out the figures of a data_dir; late verdicts count as if they had come in time."""
+    return of(read(data_dir))
+
+
+def of(records: Iterable[Record]) -> Stats:
+    """Work out the figures of records, in one pass."""
+    found = _Pass()
+    for record in records:
+        found.take(record)
+    return found.result()
+
+
+class _Pass:
+    def __init__(self) -> None:
+        self.n = 0
+        self.first: str | None = None
+        self.last: str | None = None
+        self.outcomes: Counter[str] = Counter()
+        self.verdicts: defaultdict[tuple[str, str], list[tuple[str, float | None]]] = defaultdict(list)
+        self.stages: defaultdict[str, list[float]] = defaultdict(list)
+        self.work: list[float] = []
+        self.failures: Counter[str] = Counter()
+        self.withheld: Counter[str] = Counter()
+        self.wasted: defaultdict[str, float] = defaultdict(float)
+        self.digests: set[str] = set()
+
+    def take(self, record: Record) -> None:
+        self.n += 1
+        stamp = str(record["metadata"].get("timestamp"))
+        self.first, self.last = min(self.first or stamp, stamp), max(self.last or stamp, stamp)
+        self.outcomes[record["outcome"]] += 1
+        self._verdict(record)
+        self._durations(record)
+        failure, submission = record["failure_analysis"], record["generation"].get("submission") or {}
+        if failure.get("failed"):
+            stage = f" in {failure['stage']}" if failure.get("stage") else ""
+            self.failures[f"{failure.get('error_type')}{stage}"] += 1
+        if record["outcome"] == "withheld":
+            self.withheld[str(submission.get("rejection_reason"))] += 1
+
+    def _verdict(self, record: Record) -> None:
+        feedback, metadata = record["validator_feedback"], record["metadata"]
+        if not feedback.get("received"):
+            return
+        word = feedback.get("verdict") or ("accepted" if feedback.get("accepted") else "rejected")
+        uid = feedback.get("validator_uid")
+        uid = metadata.get("validator_uid") if uid is None else uid
+        groups = (
+            ("", ""),
+            ("validator", sc.NONE if uid is None else str(uid)),
+            ("type", str(record["task"].get("task_type"))),
+        )
+        for group in groups:
+            self.verdicts[group].append((word, feedback.get("score")))
+
+    def _durations(self, record: Record) -> None:
+        for stage in record["generation"].get("stages") or ():
+            if isinstance(stage.get("duration_seconds"), (int, float)):
+                self.stages[str(stage.get("name"))].append(stage["duration_seconds"])
+        timing = record["generation"].get("timing") or {}
+        digest = output_digest(record)
+        repeated = digest is not None and digest in self.digests
+        self.digests |= {digest} if digest else set()
+        if isinstance(timing.get("total_time"), (int, float)):
+            work = max(timing["total_time"] - (timing.get("queue_time") or 0.0), 0.0)
+            self.work.append(work)
+            cause = wasted_cause(record["outcome"], repeated=repeated)
+            self.wasted[cause or ""] += work
+
+    def result(self) -> Stats:
+        self.wasted.pop("", None)
+        return Stats(
+            self.n, self.first, self.last, dict(self.outcomes.most_common()),
+            _judged(self.verdicts[("", "")]), self._group("validator"), self._group("type"),
+            {name: _times(seconds) for name, seconds in self.stages.items()},
+            _times(self.work) if self.work else None, dict(self.failures.most_common()),
+            dict(self.withheld.most_common()), _largest_first(self.wasted),
+        )  # fmt: skip
+
+    def _group(self, kind: str) -> dict[str, Judged]:
+        found = {name: _judged(rows) for (of_kind, name), rows in self.verdicts.items() if of_kind == kind}
+        return dict(sorted(found.items(), key=lambda item: (-item[1].acceptance.n, item[0])))
+
+
+def _judged(rows: list[tuple[str, float | None]]) -> Judged:
+    words = Counter(word for word, _ in rows)
+    scores = [score for word, score in rows if word == "accepted" and score is not None]
+    accepted = words["accepted"]
+    middle = quantile(scores, 0.5) if scores else None
+    return Judged(ratio(accepted, accepted + words["rejected"]), words["invalid"], middle)
+
+
+def _times(seconds: list[float]) -> Times:
+    return Times(len(seconds), round(quantile(seconds, 0.5), 6), round(quantile(seconds, 0.95), 6))
+
+
+def _largest_first(seconds: dict[str, float]) -> dict[str, float]:
+    return {name: round(n, 3) for name, n in sorted(seconds.items(), key=lambda item: -item[1])}

@@ -1,0 +1,85 @@
+"""Request: have the history folded or rotated by whoever delivers for the data_dir."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from otel_gen import commands, maintain
+from otel_gen.clock import Clock
+from otel_gen.errors import LeaderBusyError, OtelGenError
+from otel_gen.events import Command, encode
+from otel_gen.leader import Leader
+from otel_gen.runtime import runtime_for
+from otel_gen.tree import LeaderLock, Tree
+
+_PAUSE = 0.05
+_DO: dict[str, Callable[[Leader], dict[str, Any]]] = {"fold": maintain.fold, "rotate": maintain.rotate}
+
+
+def fold(data_dir: Any, *, timeout: float = 10.0) -> dict[str, Any]:
+    """Fold amendments into their records; returns how many, and into how many files. Raises as `rotate`."""
+    return _request(os.fspath(data_dir), "fold", timeout)
+
+
+def rotate(data_dir: Any, *, timeout: float = 10.0) -> dict[str, Any]:
+    """Move past months to their files, amendments folded in; returns how many records by month.
+
+    Raises LeaderBusyError where a living process delivers and does not answer within `timeout` seconds,
+    OtelGenError where it answers that it could not.
+    """
+    return _request(os.fspath(data_dir), "rotate", timeout)
+
+
+def _request(data_dir: str, command: str, timeout: float) -> dict[str, Any]:
+    tree, until = Tree(data_dir), time.monotonic() + timeout
+    lock = LeaderLock(tree.dot)
+    asked = ""
+    try:
+        while not lock.take():
+            asked = asked or _ask(data_dir, command)
+            answer = _answer(tree, asked)
+            if answer is not None:
+                return answer
+            if time.monotonic() > until:
+                who = f"process {lock.holder()} delivers for this data_dir"
+                then = f"it will {command} when it goes on, or end it and try again"
+                raise LeaderBusyError(f"{who} and did not answer within {timeout:g} s; {then}")
+            time.sleep(_PAUSE)
+        return _do(tree, lock, command)
+    finally:
+        lock.release()
+        tree.close()
+
+
+def _ask(data_dir: str, command: str) -> str:
+    """Put a command into this process' own segment; returns the id under which the answer will stand."""
+    command_id = uuid.uuid4().hex
+    runtime = runtime_for(data_dir)
+    assert runtime is not None  # noqa: S101 - a data_dir was given
+    runtime.journal.append(encode(Command(command, command_id)))
+    return command_id
+
+
+def _answer(tree: Tree, command_id: str) -> dict[str, Any] | None:
+    folder = tree.dot.sub(commands.FOLDER)
+    try:
+        answer = commands.take_answer(folder, command_id)
+    finally:
+        folder.close()
+    if answer is not None and not answer["ok"]:
+        raise OtelGenError(answer["error"])
+    return None if answer is None else dict(answer["result"])
+
+
+def _do(tree: Tree, lock: LeaderLock, command: str) -> dict[str, Any]:
+    clock = Clock()
+    lock.beat(clock.boot())
+    leader = Leader(tree, clock)
+    try:
+        return _DO[command](leader)
+    finally:
+        leader.close()
