@@ -88,13 +88,13 @@ class Index:
             self.db.execute("SELECT 1 FROM delivered WHERE id = ?", (generation_id,)).fetchone() is not None
         )
 
-    def attempts(self, task_id: str, start: int, generation_id: str) -> tuple[int, int]:
-        """Give the number that delivered attempts leave for a start of their task, and the highest taken."""
+    def attempts(self, task_id: str, start: int, generation_id: str) -> tuple[int, int, int]:
+        """Of a task's delivered attempts: how many started before a start, their highest number, the highest."""
         query = """SELECT count(*) FILTER (WHERE (start, id) < (?2, ?3)),
                           max(attempt) FILTER (WHERE (start, id) < (?2, ?3)), max(attempt)
                    FROM delivered WHERE task_id = ?1"""
         count, highest, taken = self.db.execute(query, (task_id, start, generation_id)).fetchone()
-        return max(count, highest or 0) + 1, taken or 0
+        return count, highest or 0, taken or 0
 
     def attempt_taken(self, task_id: str, attempt: int) -> bool:
         """Tell whether a record of the task has this number."""

@@ -262,8 +262,8 @@ class Leader:
         ]
         earlier = sum(1 for other in others if other.known and (other.start, other.id) < (gen.start, gen.id))
         index = self.delivery.index
-        free, taken = index.attempts(gen.task_id, gen.start, gen.id)
-        attempt = free + earlier
+        before, highest, taken = index.attempts(gen.task_id, gen.start, gen.id)
+        attempt = max(before + earlier, highest) + 1
         while attempt <= taken and index.attempt_taken(gen.task_id, attempt):
             attempt += 1
         return attempt

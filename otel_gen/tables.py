@@ -51,7 +51,8 @@ class Delivered:
     score: float | None = None
     verdict_validator: int | None = None
     event_id: str | None = None
-    replaceable: bool = False
+    replaceable: int = 0
+    """1 where a later finite score replaces the verdict, as SQLite has it."""
     source: str | None = None
 
 
@@ -65,7 +66,7 @@ class AmendmentRow:
     verdict: str | None
     score: float | None
     validator: int | None
-    applied: bool
+    applied: int
 
 
 @dataclass(slots=True)

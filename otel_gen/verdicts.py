@@ -43,7 +43,7 @@ def applies(row: Delivered, verdict: Verdict) -> bool:
     """Tell whether a late verdict changes the record: the first firm one does, where a verdict can count."""
     if not verdict.feedback.said or row.outcome in _CLOSED:
         return False
-    return row.verdict is None or (row.replaceable and not replaceable(verdict.feedback))
+    return row.verdict is None or (bool(row.replaceable) and not replaceable(verdict.feedback))
 
 
 def late(row: Delivered, verdict: Verdict, *, applied: bool) -> Late:

@@ -11,6 +11,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import otel_gen
+from tests.world import World
 
 
 @pytest.fixture
@@ -50,3 +51,11 @@ def log_events(monkeypatch):
     provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
     monkeypatch.setattr(_logs._internal, "_LOGGER_PROVIDER", provider)
     return exporter
+
+
+@pytest.fixture
+def world(tmp_path):
+    """A data_dir driven by hand: journal, clock and leader."""
+    made = World(tmp_path / "data")
+    yield made
+    made.close()
