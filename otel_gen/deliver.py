@@ -69,7 +69,8 @@ class Delivery:
         digest = aggregate.output_digest(record)
         repeated = digest is not None and (digest in self.plan.digests or self.index.repeats(digest))
         row = self.plan.delivered[gen.id] = from_settled(gen, settled, record, digest)
-        self.plan.digests |= {digest} if digest else set()
+        if digest is not None and row.source is None:
+            self.plan.digests.add(digest)
         self.plan.history.append(line)
         self.plan.config += self.config.line(record)
         self.ledger.count_record(_loads(line), repeated=repeated)

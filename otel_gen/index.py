@@ -68,9 +68,9 @@ class Index:
         self.db.executemany("REPLACE INTO cursors VALUES (?, ?)", cursors)
         self.db.executemany("DELETE FROM cursors WHERE segment = ?", ((name,) for name in gone))
 
-    def aggregates(self) -> Iterator[tuple[str, str]]:
+    def aggregates(self) -> list[tuple[str, str]]:
         """All stored counters and histograms, as JSON."""
-        yield from self.db.execute("SELECT key, value FROM aggregates")
+        return self.db.execute("SELECT key, value FROM aggregates").fetchall()
 
     def set_aggregates(self, rows: Iterable[tuple[str, str]]) -> None:
         """Store counters and histograms."""
@@ -89,7 +89,7 @@ class Index:
         )
 
     def attempts(self, task_id: str, start: int, generation_id: str) -> tuple[int, int, int]:
-        """Of a task's delivered attempts: how many started before a start, their highest number, the highest."""
+        """Of a task's delivered attempts: how many began before a start, their highest number, the highest."""
         query = """SELECT count(*) FILTER (WHERE (start, id) < (?2, ?3)),
                           max(attempt) FILTER (WHERE (start, id) < (?2, ?3)), max(attempt)
                    FROM delivered WHERE task_id = ?1"""
@@ -108,8 +108,9 @@ class Index:
         return [(bool(submitted), start, id_) for submitted, start, id_ in self.db.execute(query, (task_id,))]
 
     def repeats(self, digest: str) -> bool:
-        """Tell whether an earlier record has this output."""
-        return self.db.execute("SELECT 1 FROM delivered WHERE digest = ?", (digest,)).fetchone() is not None
+        """Tell whether an earlier live record has this output."""
+        query = "SELECT 1 FROM delivered WHERE digest = ? AND source IS NULL"
+        return self.db.execute(query, (digest,)).fetchone() is not None
 
     def add_delivered(self, rows: Iterable[Delivered]) -> None:
         """Mark generations as delivered (or renew what is known of them)."""

@@ -88,7 +88,8 @@ def test_stage_names_become_timing_keys_and_repeats_add_up(world):
     gen.stage("validate", 2.0).stage("total_time", 1.0).end()
     world.step()
     assert gen.record["generation"]["timing"] == {
-        "queue_time": 5.0, "sdxl_time": 1.5, "validate_time": 3.0, "total_stage_time": 1.0, "total_time": 10.5,
+        "queue_time": 5.0, "sdxl_time": 1.5, "validate_time": 3.0, "total_stage_time": 1.0,
+        "total_time": 10.5,
     }  # fmt: skip
 
 

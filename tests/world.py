@@ -1,4 +1,4 @@
-"""A data_dir driven by hand: a real journal, a clock that stands still, a leader whenever a test asks for one."""
+"""A data_dir driven by hand: a real journal, a clock that stands still, a leader when a test asks for one."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ class World:
             "artifacts": "id, kind, digest, path, size, due, terms",
         }
         return {
-            name: db.execute(f"SELECT {columns} FROM {name} ORDER BY 1, 2").fetchall()
+            name: db.execute(f"SELECT {columns} FROM {name} ORDER BY 1, 2").fetchall()  # noqa: S608 - own names
             for name, columns in tables.items()
         }
 
@@ -222,7 +222,7 @@ class Gen:
                 self.world.clock.wall(),
                 self.world.clock.boot(),
                 found,
-            )  # fmt: skip
+            )
         )
         return self
 
@@ -266,7 +266,7 @@ class Gen:
                 clock.wall(),
                 clock.boot(),
                 kept,
-            )  # fmt: skip
+            )
         )
         return self
 
