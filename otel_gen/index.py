@@ -89,7 +89,7 @@ class Index:
         )
 
     def attempts(self, task_id: str, start: int, generation_id: str) -> tuple[int, int, int]:
-        """Of a task's delivered attempts: how many began before a start, their highest number, the highest."""
+        """Of a task's delivered attempts: how many began before one, their highest number, the highest."""
         query = """SELECT count(*) FILTER (WHERE (start, id) < (?2, ?3)),
                           max(attempt) FILTER (WHERE (start, id) < (?2, ?3)), max(attempt)
                    FROM delivered WHERE task_id = ?1"""

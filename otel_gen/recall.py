@@ -17,12 +17,13 @@ _COMPACT, _APART = 1000, 256
 
 
 class Retired(msgspec.Struct):
-    """A line of totals.jsonl: what a deleted segment counted, and its last sequence number."""
+    """A line of totals.jsonl: what a deleted segment counted, and which sequence numbers were its own."""
 
     segment: str
     worker: str
     last: int
     counts: list[tuple[str, str, int]]
+    first: int = 1
 
 
 _row = msgspec.json.Decoder(Retired).decode
@@ -51,8 +52,10 @@ class Recall:
                 kept[row.segment] = row  # twice where a crash came between the line and the deletion
         for row in kept.values():
             self._base.update({(name, label): n for name, label, n in row.counts})
-            if row.worker:
-                self._view.seen[row.worker] = max(self._view.seen.get(row.worker, 0), row.last)
+            if row.worker and row.last:
+                self._view.retired.setdefault(row.worker, []).append((row.first, row.last))
+        for ranges in self._view.retired.values():
+            ranges.sort()
         if lines > _COMPACT:
             self._compact(list(kept.values()))
 
@@ -86,7 +89,7 @@ class Recall:
     def retire(self, sources: list[Source]) -> None:
         """Write down the counts of segments that are about to be deleted."""
         rows = [
-            Retired(s.name, s.worker, s.last, [(*key, n) for key, n in sorted(s.counts.items())])
+            Retired(s.name, s.worker, s.last, [(*key, n) for key, n in sorted(s.counts.items())], s.begin)
             for s in sources
         ]
         self._lines.append(b"".join(events.encode(row) + b"\n" for row in rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections import Counter
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import msgspec
 
 from otel_gen import aggregate, events
 from otel_gen import semconv as sc
+from otel_gen.errors import StorageError
 from otel_gen.events import Counted, Event, Header, Noted, Sealed, Span, Started
 from otel_gen.files import Folder
 from otel_gen.segment import SPARE, SUFFIX, Damage, Reader
@@ -27,7 +29,8 @@ class Source:
         self.reader = Reader(folder, name)
         self.worker, self.boot_id, self.policy = "", "", Policy()
         self.first = math.inf
-        self.last = 0
+        self.begin = self.last = 0
+        """The first and the last sequence number that was new here."""
         self.counts: Counts = Counter()
         self.refs = 0
         self.sealed = self.closed = self.dead = self.finished = False
@@ -51,6 +54,9 @@ class View:
         self._folder = folder
         self.sources: dict[str, Source] = {}
         self.seen: dict[str, int] = {}
+        self.retired: dict[str, list[tuple[int, int]]] = {}
+        """Sequence numbers that deleted segments of a worker held, as sorted ranges."""
+        self._refused: set[str] = set()
         self.unreadable: list[tuple[str, int, str]] = []
         """Events that cannot be understood: segment, offset, reason."""
 
@@ -76,6 +82,11 @@ class View:
         try:
             source = Source(self._folder, name)
         except FileNotFoundError:
+            return
+        except (OSError, StorageError) as error:
+            if name not in self._refused:
+                self._refused.add(name)
+                self.unreadable.append((name, 0, str(error)))
             return
         self.sources[name] = source
         for sequence, payload, _ in source.reader.read():
@@ -115,12 +126,20 @@ class View:
         if isinstance(event, Sealed):
             source.sealed, source.closed = True, event.closed
             return False
-        if sequence <= self.seen.get(source.worker, 0):
+        if sequence <= self.seen.get(source.worker, 0) or self._was_retired(source.worker, sequence):
             return False
         self.seen[source.worker] = source.last = sequence
+        source.begin = source.begin or sequence
         source.first = min(source.first, sequence)
         _count(source.counts, event)
         return True
+
+    def _was_retired(self, worker: str, sequence: int) -> bool:
+        ranges = self.retired.get(worker)
+        if not ranges:
+            return False
+        at = bisect.bisect_right(ranges, (sequence, math.inf))
+        return at > 0 and ranges[at - 1][1] >= sequence
 
     def alive(self, worker: str) -> bool:
         """Tell whether a worker holds the lock of any of its segments and has not said goodbye."""

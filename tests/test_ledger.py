@@ -275,3 +275,30 @@ def test_old_lines_of_totals_are_added_up_and_the_numbers_stay(world, monkeypatc
         world.step()
         assert world.counters()["gen3d_generations_started", ("TEXT-TO-3D",)] == 8
     assert len((world.path / ".otel_gen" / "totals.jsonl").read_text().splitlines()) == 3
+
+
+def test_an_older_segment_that_waits_for_a_verdict_outlives_the_retirement_of_later_ones(world):
+    worker = world.worker()
+    worker.journal._size = 4096
+    first = worker.start().submitted().end()
+    for _ in range(40):
+        worker.start().withheld().end()
+    worker.die()
+    world.step()
+    assert len(list((world.path / ".otel_gen" / "segments").glob("*.seg"))) == 1
+    world.restart()
+    world.step(later=1000)
+    assert first.record["outcome"] == "unscored"
+    assert len(world.lines()) == 41
+    assert world.counters()["gen3d_generations_started", ("TEXT-TO-3D",)] == 41
+    assert not list((world.path / ".otel_gen" / "segments").glob("*.seg"))
+
+
+def test_a_link_where_a_segment_should_be_is_named_and_stops_nothing(world):
+    (world.path / ".otel_gen" / "segments" / "planted.seg").symlink_to("/etc/passwd")
+    worker = world.worker()
+    worker.start().end()
+    world.step()
+    world.step()
+    assert len(world.lines()) == 1
+    assert [name for name in world.files(".otel_gen/quarantine") if name.startswith("planted")]
