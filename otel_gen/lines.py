@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from otel_gen.errors import StorageError
@@ -42,7 +43,8 @@ class Lines:
                 os.fdatasync(fd)
             except OSError:
                 self._broken = True
-                os.ftruncate(fd, before)
+                with suppress(OSError):  # the next append looks, and the first error is the one to tell
+                    os.ftruncate(fd, before)
                 raise
             self._broken = False
             state = os.fstat(fd)

@@ -1,0 +1,98 @@
+"""Everything is opened below one directory, by its owner alone, and nothing through a link."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from otel_gen.clock import Clock
+from otel_gen.errors import StorageError
+from otel_gen.files import Folder
+from otel_gen.tree import LeaderLock, Tree, beat_age
+
+
+@pytest.fixture
+def root(tmp_path):
+    folder = Folder.root(str(tmp_path / "data"))
+    yield folder
+    folder.close()
+
+
+def mode(path):
+    return os.stat(path).st_mode & 0o777
+
+
+def test_modes_are_the_owners_alone_whatever_the_umask(root, tmp_path):
+    old = os.umask(0)
+    try:
+        root.sub("inner").close()
+        root.replace("file", b"x")
+        root.append("lines", b"x\n")
+    finally:
+        os.umask(old)
+    assert mode(tmp_path / "data") == mode(tmp_path / "data" / "inner") == 0o700
+    assert mode(tmp_path / "data" / "file") == mode(tmp_path / "data" / "lines") == 0o600
+
+
+@pytest.mark.parametrize("write", [lambda r: r.replace("file", b"x"), lambda r: r.append("file", b"x")])
+def test_nothing_is_written_through_a_link(root, tmp_path, write):
+    outside = tmp_path / "outside"
+    outside.write_text("mine")
+    (tmp_path / "data" / "file").symlink_to(outside)
+    try:
+        write(root)
+    except (OSError, StorageError):
+        pass
+    assert outside.read_text() == "mine"
+
+
+def test_a_link_in_place_of_a_directory_is_refused_by_name(root, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "data" / "inner").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StorageError, match="inner: not a plain directory"):
+        root.sub("inner")
+
+
+def test_a_replaced_file_is_the_old_or_the_new_one(root, monkeypatch):
+    root.replace("file", b"old")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rename", lambda *_, **__: (_ for _ in ()).throw(OSError(5, "power")))
+        with pytest.raises(OSError, match="power"):
+            root.replace("file", b"new")
+    assert root.read("file") == b"old"
+    root.replace("file", b"new")
+    assert root.read("file") == b"new"
+
+
+def test_a_directory_knows_that_it_was_removed(root, tmp_path):
+    inner = root.sub("inner")
+    assert not inner.gone()
+    (tmp_path / "data" / "inner").rmdir()
+    assert inner.gone()
+    inner.close()
+
+
+def test_only_one_holds_the_leader_lock_and_its_age_is_told(tmp_path):
+    now = [100 * 10**9]
+    clock = Clock(lambda: now[0], lambda: now[0])
+    tree = Tree(str(tmp_path / "data"))
+    first, second = LeaderLock(tree.dot), LeaderLock(tree.dot)
+    assert beat_age(tree.dot, clock) is None
+    assert (first.take(), second.take()) == (True, False)
+    first.beat(clock.boot())
+    now[0] += 3 * 10**9
+    assert beat_age(tree.dot, clock) == 3.0
+    assert second.holder() == str(os.getpid())
+    first.release()
+    assert second.take()
+    second.release()
+    tree.close()
+
+
+def test_the_same_damage_is_kept_once(tmp_path):
+    tree = Tree(str(tmp_path / "data"))
+    assert tree.set_aside("a.torn", b"first")
+    assert not tree.set_aside("a.torn", b"second")
+    assert tree.quarantine.read("a.torn") == b"first"
+    tree.close()
