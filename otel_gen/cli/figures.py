@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
 from rich.table import Table
 
-from otel_gen.cli.words import COLOURS, seconds
+from otel_gen.cli.words import COLOURS, escape, seconds
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,7 +57,9 @@ def _table(*names: str) -> Table:
 def _outcomes(found: Stats) -> Table:
     table = _table("outcome", "number", "share")
     for name, n in found.outcomes.items():
-        table.add_row(f"[{COLOURS.get(name, 'default')}]{name}[/]", f"{n:,}", f"{n / found.records:.1%}")
+        table.add_row(
+            f"[{COLOURS.get(name, 'default')}]{escape(name)}[/]", f"{n:,}", f"{n / found.records:.1%}"
+        )
     return table
 
 

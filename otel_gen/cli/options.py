@@ -13,7 +13,8 @@ def existing(path: str) -> str:
     path = os.path.abspath(os.path.expanduser(path))
     if not os.path.isdir(path):
         where = "name the one of your service with --data-dir or OTEL_GEN_DATA_DIR"
-        raise typer.BadParameter(f"{path}: no such directory; {where}")
+        typer.secho(f"otel-gen: {path}: no such directory; {where}", err=True, fg="red")
+        raise typer.Exit(2)
     return path
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
+from rich import markup
 from rich.table import Table
 
 from otel_gen.readers.findings import RECOVER
@@ -21,6 +21,11 @@ COLOURS = {
     "accepted": "green", "rejected": "red", "unscored": "yellow", "withheld": "yellow",
     "unsubmitted": "yellow", "failed": "bold red", "cancelled": "magenta", "interrupted": "bold magenta",
 }  # fmt: skip
+
+
+def escape(text: object) -> str:
+    """Make text safe to show: no markup, and no control characters that would steer the terminal."""
+    return markup.escape("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text)))
 
 
 def count(n: int, one: str, many: str = "") -> str:
@@ -73,10 +78,10 @@ def show_report(to: Console, report: Report) -> None:
     )
     to.print(", ".join(filter(None, looked_at)))
     for note in report.notes[:SHOWN]:
-        to.print(f"[dim]note     {escape(str(note))}[/]")
+        to.print(f"[dim]note     {escape(note)}[/]")
     _more(to, report.notes)
     for problem in report.problems[:SHOWN]:
-        to.print(f"[bold red]problem[/]  {escape(str(problem))}")
+        to.print(f"[bold red]problem[/]  {escape(problem)}")
     _more(to, report.problems)
     if report.ok:
         to.print("[bold green]all well[/]")
@@ -112,7 +117,7 @@ def show_recovery(to: Console, found: Recovery) -> None:
     to.print(f"{rebuilt}{count(found.records, 'record')} written, {count(found.waiting, 'generation')} "
              f"still {'waits' if found.waiting == 1 else 'wait'}")  # fmt: skip
     for label, n in sorted(found.aside.items()):
-        to.print(f"[yellow]set aside[/] {label}: {n:,} (see .otel_gen/quarantine)")
+        to.print(f"[yellow]set aside[/] {escape(label)}: {n:,} (see .otel_gen/quarantine)")
 
 
 # --- what was done -----------------------------------------------------------------------------------------
@@ -120,7 +125,7 @@ def show_feedback(to: Console, found: dict[str, Any]) -> None:
     """Say whether a verdict is durable."""
     whom = f"generation {found['id']}" if found["id"] else f"task {escape(found['task_id'])}"
     if found["reason"]:
-        to.print(f"[bold red]not recorded[/] for {whom}: {found['reason']}")
+        to.print(f"[bold red]not recorded[/] for {whom}: {escape(found['reason'])}")
     else:
         to.print(f"recorded for {whom}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 
@@ -82,7 +83,7 @@ def check_unnamed(report: Report, root: Folder, survey: Survey, now: int) -> Non
 
     `now`: wall nanoseconds. Beside a living leader a young file may be on its way into a record.
     """
-    settled = now - (_YOUNG if report.leader is not None else 0)
+    young = now - _YOUNG if report.leader is not None else math.inf
     for names in _FOLDERS:
         folder = inner(root, *names)
         if folder is None:
@@ -90,7 +91,7 @@ def check_unnamed(report: Report, root: Folder, survey: Survey, now: int) -> Non
         for name in folder.names():
             path, state = "/".join((*names, name)), folder.stat(name)
             known = path in survey.named or path in survey.foreign or name == SAMPLES
-            if not known and state is not None and state.st_ctime_ns <= settled:
+            if not known and state is not None and state.st_ctime_ns <= young:
                 _unnamed(report, path, survey)
         folder.close()
 

@@ -24,7 +24,7 @@ def check_index(report: Report, root: Folder, index: Index, survey: Survey, jour
     _check_missing(report, root, index, survey, journal)
     if survey.damaged:
         report.note("counters", "/metrics", "not compared with the files while they are damaged")
-    elif not survey.unknown:
+    else:
         counters.compare(report, root, index, survey)
 
 

@@ -1,0 +1,199 @@
+"""Fold and rotate change where things stand and nothing of what they say, killed or not."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+import otel_gen
+from otel_gen import maintain
+from otel_gen import semconv as sc
+from otel_gen.errors import DamageError, LeaderBusyError
+from otel_gen.readers.verify import verify
+from otel_gen.recover import recover
+from otel_gen.request import fold, rotate
+from otel_gen.tree import LeaderLock
+from tests.readers.conftest import _private, past  # noqa: F401 - fixtures
+from tests.support import python, until
+
+HISTORY, AMENDMENTS = "generation_history.jsonl", "generation_amendments.jsonl"
+MONTH = 31 * 86_400
+
+
+def read(path):
+    """The overlaid records by id, without what only a folded record has."""
+    own = ("amendments", "settled_outcome", "settled_feedback", "settled_failure", "checksum")
+    found = list(otel_gen.read(path))
+    by_id = {r["metadata"]["generation_id"]: {k: v for k, v in r.items() if k not in own} for r in found}
+    assert len(by_id) == len(found)
+    return by_id
+
+
+def lines_at(path):
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+@pytest.fixture
+def months(past):  # noqa: F811
+    """A world with records of two months, late verdicts, one that lost, and an output whose wait is over."""
+    past.now += MONTH
+    worker = past.worker(feedback_timeout=0.0)
+    late = [worker.start(**{sc.VALIDATOR_UID: 3}).submitted().end() for _ in range(3)]
+    past.step(later=1)
+    worker.feedback(late[0], 0.7, validator_uid=3)
+    worker.feedback(late[1], 0.0, validator_uid=3)
+    past.step(later=1)
+    worker.feedback(late[0], 0.1, validator_uid=4)
+    worker.die()
+    past.step(later=1)
+    assert [a["applied"] for a in past.amendments()] == [True, True, True, True, False]
+    return past
+
+
+def test_folding_keeps_what_is_read_and_what_is_counted(months):
+    before, counted = read(months.path), months.counters()
+    assert maintain.fold(months.leader) == {"folded": 5, "files": 1}
+    assert (months.path / AMENDMENTS).read_bytes() == b""
+    assert (read(months.path), months.counters()) == (before, counted)
+    months.restart()
+    assert (read(months.path), months.counters()) == (before, counted)
+    assert verify(months.path, months.clock).ok
+
+
+def test_a_folded_record_says_how_it_was_settled_first(months):
+    maintain.fold(months.leader)
+    folded = next(r for r in months.lines() if r["metadata"]["generation_id"] == months.gens[4].id)
+    assert (folded["outcome"], folded["settled_outcome"]) == ("rejected", "unscored")
+    assert folded["settled_feedback"]["received"] is False
+    assert [a["applied"] for a in folded["amendments"]] == [True]
+
+
+def test_rotation_moves_past_months_and_keeps_what_is_counted(months):
+    before, counted = read(months.path), months.counters()
+    assert maintain.rotate(months.leader) == {"months": {"2026-09": 9}, "folded": 5, "files": 1}
+    assert len(lines_at(months.path / "generation_history_2026-09.jsonl")) == 9
+    assert len(lines_at(months.path / HISTORY)) == 3
+    assert (read(months.path), months.counters()) == (before, counted)
+    assert maintain.rotate(months.leader) == {"months": {}, "folded": 0, "files": 0}
+    assert verify(months.path, months.clock).ok
+
+
+def test_counters_are_the_same_made_anew_after_fold_and_rotation(months):
+    counted = months.counters()
+    maintain.rotate(months.leader)
+    months.restart()
+    (months.path / ".otel_gen" / "index").unlink()
+    months.step()
+    assert months.counters() == counted
+
+
+def test_a_late_verdict_reaches_a_rotated_record(months):
+    maintain.rotate(months.leader)
+    worker = months.worker()
+    worker.feedback(months.gens[5], 0.9, validator_uid=57)
+    worker.die()
+    months.step(later=1)
+    assert read(months.path)[months.gens[5].id]["outcome"] == "accepted"
+    assert maintain.fold(months.leader) == {"folded": 1, "files": 1}
+    assert verify(months.path, months.clock).ok
+
+
+def test_an_amendment_to_an_archived_month_waits(months):
+    maintain.rotate(months.leader)
+    worker = months.worker()
+    worker.feedback(months.gens[5], 0.9, validator_uid=57)
+    worker.die()
+    months.step(later=1)
+    month = months.path / "generation_history_2026-09.jsonl"
+    (months.path / "archive").mkdir(mode=0o700)
+    (months.path / "archive" / f"{month.name}.gz").write_bytes(gzip.compress(month.read_bytes()))
+    month.unlink()
+    before = read(months.path)
+    assert maintain.fold(months.leader) == {"folded": 0, "files": 0}
+    assert read(months.path) == before
+    assert verify(months.path, months.clock).ok
+
+
+def test_a_damaged_line_stops_a_fold_before_it_changes_anything(months):
+    path = months.path / HISTORY
+    path.write_bytes(b"{" + path.read_bytes())
+    before = path.read_bytes()
+    with pytest.raises(DamageError, match="offset 0"):
+        maintain.fold(months.leader)
+    assert path.read_bytes() == before
+
+
+# --- killed ------------------------------------------------------------------------------------------------
+KILLED = """
+import os, sys
+from otel_gen.request import rotate
+path, left = sys.argv[1], int(sys.argv[2])
+def hook(event, args):
+    global left
+    if event in ("os.rename", "os.remove", "os.truncate"):
+        left -= 1
+        if left < 0:
+            os._exit(9)
+sys.addaudithook(hook)
+rotate(path)
+"""
+
+
+def test_killed_before_any_step_everything_is_old_or_new_and_recovery_ends_it(months, tmp_path):
+    before, counted = read(months.path), months.counters()
+    months.restart()
+    steps, done = 0, False
+    while not done:
+        copy = tmp_path / f"killed-{steps}"
+        shutil.copytree(months.path, copy)
+        done = subprocess.run([sys.executable, "-c", KILLED, copy, str(steps)], check=False).returncode == 0
+        assert read(copy) == before, steps
+        recover(str(copy), clock=months.clock)
+        assert read(copy) == before, steps
+        report = verify(copy, months.clock)
+        assert report.ok, (steps, report.problems)
+        assert not [p.name for p in copy.iterdir() if p.name.startswith(".gen")], steps
+        steps += 1
+    assert steps > 15
+    assert lines_at(copy / "generation_history_2026-09.jsonl")
+    months.path = copy
+    assert months.counters() == counted
+
+
+# --- asked for ---------------------------------------------------------------------------------------------
+def test_a_living_leader_is_asked_and_answers(data_dir):
+    otel_gen.configure(data_dir=data_dir, registry=None, feedback_timeout=0)
+    with otel_gen.generation(task_type="TEXT-TO-3D", prompt="p") as gen:
+        gen.submitted()
+    until(lambda: data_dir.exists())
+    until(lambda: list(otel_gen.read(data_dir)))
+    assert otel_gen.feedback(gen.id, score=0.8)
+    until((data_dir / AMENDMENTS).exists)
+    code = "import sys; from otel_gen.request import fold; print(fold(sys.argv[1])['folded'])"
+    assert python(code, data_dir) == "1\n"
+    assert not (data_dir / AMENDMENTS).read_bytes()
+    assert not os.listdir(data_dir / ".otel_gen" / "commands")
+    (record,) = otel_gen.read(data_dir)
+    assert record["outcome"] == "accepted"
+
+
+def test_a_leader_that_does_not_answer_is_named(world):
+    lock = LeaderLock(world.tree.dot)
+    assert lock.take()
+    lock.beat(world.clock.boot())
+    with pytest.raises(LeaderBusyError, match=f"process {os.getpid()} delivers"):
+        rotate(world.path, timeout=0.2)
+    lock.release()
+    otel_gen.shutdown()
+
+
+def test_without_a_leader_it_is_done_here(months):
+    months.restart()
+    assert rotate(months.path)["months"] == {"2026-09": 9, "2026-10": 3}
+    assert fold(months.path) == {"folded": 0, "files": 0}
