@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from operator import attrgetter
+from urllib.parse import quote
 
 from otel_gen.errors import StorageError
 from otel_gen.files import Folder
@@ -252,11 +253,15 @@ def publish(folder: Folder, index: Index) -> None:
 
 
 def open_reader(folder: Folder) -> Index | None:
-    """Open the index read-only for one query; None where there is none (yet)."""
+    """Open the index read-only for one query; None where there is none (yet).
+
+    Without a -wal file nobody writes: `immutable` keeps SQLite from making files where we only look.
+    """
     name = current_name(folder)
     if name is None or not folder.exists(name):
         return None
-    uri = f"file:{os.path.join(folder.path, name)}?mode=ro"
+    still = "" if folder.exists(f"{name}-wal") else "&immutable=1"
+    uri = f"file:{quote(os.path.join(folder.path, name))}?mode=ro{still}"
     return Index(
         lambda: sqlite3.connect(uri, uri=True, isolation_level=None, timeout=2.0, check_same_thread=False),
         name,

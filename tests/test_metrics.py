@@ -323,7 +323,7 @@ def test_the_config_in_force_is_shown_by_its_hash_and_replays_do_not_change_it(w
     assert hashes == [(("hash", mine),)]
 
 
-# --- each process by its own clock ---------------------------------------------------------------------------
+# --- each process by its own clock ----------------------------------------------------------------------
 def test_a_leader_that_stands_still_is_told_by_the_clock_of_whoever_is_asked(world):
     lock = LeaderLock(world.tree.dot)
     assert lock.take()

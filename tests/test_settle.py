@@ -43,7 +43,8 @@ def outcome(gen, *, at=0, alive=False, policy=POLICY, **more):
     ("said", "ended", "alive", "expected"),
     [
         (None, False, True, None), (None, False, False, "interrupted"), (None, True, True, "unsubmitted"),
-        ("withheld", True, True, "withheld"), ("failed", True, True, "failed"), ("cancelled", True, True, "cancelled"),
+        ("withheld", True, True, "withheld"), ("failed", True, True, "failed"),
+        ("cancelled", True, True, "cancelled"),
         ("withheld", False, False, "interrupted"), ("withheld", False, True, None),
         ("submitted", True, True, None), ("submitted", False, False, None), ("submitted", False, True, None),
     ],
