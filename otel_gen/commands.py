@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from otel_gen.leader import Leader
 
 FOLDER = "commands"
+_KEPT = 3600 * 10**9  # ns; an asker waits for seconds
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -29,6 +30,18 @@ def carry_out(leader: Leader) -> None:
         if not folder.exists(name):
             folder.replace(name, msgspec.json.encode(_answer(leader, command.command)))
         folder.close()
+    if waiting:
+        _sweep(leader)
+
+
+def _sweep(leader: Leader) -> None:
+    """Remove answers that nobody came for."""
+    folder = leader.tree.dot.sub(FOLDER)
+    for name in folder.names():
+        state = folder.stat(name)
+        if state is not None and leader.clock.wall() - state.st_mtime_ns > _KEPT:
+            folder.unlink(name)
+    folder.close()
 
 
 def _answer(leader: Leader, command: str) -> dict[str, Any]:

@@ -38,6 +38,7 @@ def recover(
     lock = LeaderLock(tree.dot)
     try:
         _take(lock, timeout)
+        lock.beat(clock.boot())  # whoever waits for the lock is told whom to ask
         if rebuild:
             _forget_index(tree)
         leader = Leader(tree, clock, today=explicit() if today is None else today)

@@ -14,7 +14,9 @@ import pytest
 import otel_gen
 from otel_gen import maintain
 from otel_gen import semconv as sc
+from otel_gen.commands import carry_out, take_answer
 from otel_gen.errors import DamageError, LeaderBusyError
+from otel_gen.events import Command
 from otel_gen.readers.verify import verify
 from otel_gen.recover import recover
 from otel_gen.request import fold, rotate
@@ -197,3 +199,14 @@ def test_without_a_leader_it_is_done_here(months):
     months.restart()
     assert rotate(months.path)["months"] == {"2026-09": 9, "2026-10": 3}
     assert fold(months.path) == {"folded": 0, "files": 0}
+
+
+def test_answers_that_nobody_came_for_are_swept(world):
+    folder = world.tree.dot.sub("commands")
+    folder.replace("0" * 32 + ".json", b"{}")
+    os.utime(world.path / ".otel_gen" / "commands" / ("0" * 32 + ".json"), (1, 1))
+    world.leader.commands = [Command("nonsense", "1" * 32)]
+    carry_out(world.leader)
+    assert folder.names() == ["1" * 32 + ".json"]
+    assert take_answer(folder, "1" * 32) == {"ok": False, "error": "unknown command 'nonsense'"}
+    folder.close()

@@ -36,7 +36,7 @@ def _moment(text: str | None) -> int | None:
 
 def feedback(
     generation_id: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="Its id, or give --task-id.", show_default=False)
+        str | None, typer.Argument(metavar="ID", help="Its id, or give --task-id.", show_default=False)
     ] = None,
     task_id: Annotated[str | None, typer.Option(help="The latest submitted attempt at this task.")] = None,
     score: Annotated[float | None, typer.Option(callback=_share, help="0 to 1; 0: rejected.")] = None,

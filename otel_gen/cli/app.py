@@ -41,7 +41,7 @@ for module in (look, act, serve):
 def main() -> None:
     """Run the command line."""
     try:
-        app()
+        app(prog_name="otel-gen")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: nothing to say
         sys.exit(1)

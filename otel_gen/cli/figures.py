@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from otel_gen.cli.words import COLOURS, escape, seconds
+from otel_gen.cli.words import COLOURS, count, escape, seconds
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,7 +44,7 @@ def acceptance(ratio: Ratio) -> str:
 
 
 def _invalid(judged: Judged) -> str:
-    return f", {judged.invalid:,} invalid verdicts beside" if judged.invalid else ""
+    return f", {count(judged.invalid, 'invalid verdict')} beside" if judged.invalid else ""
 
 
 def _table(*names: str) -> Table:
