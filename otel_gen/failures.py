@@ -19,7 +19,7 @@ _OOM_TEXT = re.compile(r"CUDA out of memory|out of memory", re.IGNORECASE)
 _WORDS = (
     ("oom", re.compile(r"oom|out.?of.?memory|memoryerror", re.IGNORECASE)),
     ("timeout", re.compile(r"time.?d?.?out|deadline", re.IGNORECASE)),
-    ("connection", re.compile(r"connect|refused|unreachable|unavailable|503", re.IGNORECASE)),
+    ("connection", re.compile(r"(?<!dis)connect|refused|unreachable|unavailable|503", re.IGNORECASE)),
     ("cancelled", re.compile(r"cancel|disconnect|abort", re.IGNORECASE)),
     ("interrupted", re.compile(r"interrupt|killed", re.IGNORECASE)),
     ("crash", re.compile(r"crash|error|exception|segfault|fail", re.IGNORECASE)),

@@ -9,6 +9,7 @@ from typing import Any
 from opentelemetry import trace
 
 from otel_gen.errors import MissingExtraError
+from otel_gen.tracing import provider_now
 
 _VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
@@ -16,7 +17,7 @@ _VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT
 def wanted(otlp: bool) -> bool:
     """Tell whether a pipeline is asked for and the application has none."""
     asked = otlp or any(os.environ.get(name) for name in _VARIABLES)
-    return asked and type(trace.get_tracer_provider()) is trace.ProxyTracerProvider
+    return asked and type(provider_now()) is trace.ProxyTracerProvider
 
 
 _own: list[Any] = []

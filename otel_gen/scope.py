@@ -66,21 +66,29 @@ class Scope:
         self._token = tracing.attach(self._context)
 
     def detach(self) -> None:
-        """Undo attach; in another thread or task than attach's there is nothing to undo."""
-        token, var, self._token, self._var = self._token, self._var, None, None
-        if var is None:
+        """Undo attach; in another thread, or where an outer block ended first, there is nothing to undo."""
+        here = current.get() is self or self._around(current.get())
+        outer, token, var = self.outer, self._token, self._var
+        self._token = self._var = None
+        if var is None or not here:
             return
         try:
             current.reset(var)
-        except (ValueError, RuntimeError):
-            if current.get() is self:  # a generator's step in another task brought it here
-                return_to((self._outer(var), token.old_value))
-            return
-        tracing.detach(token)
+        except (ValueError, RuntimeError):  # a generator's step in another task brought it here
+            return_to((outer, token.old_value))
+        else:
+            tracing.detach(token)
 
-    @staticmethod
-    def _outer(var: Token[Scope | None]) -> Scope | None:
-        return None if var.old_value is Token.MISSING else var.old_value
+    @property
+    def outer(self) -> Scope | None:
+        """What was current before this was attached."""
+        old: Any = Token.MISSING if self._var is None else self._var.old_value
+        return None if old is Token.MISSING else old
+
+    def _around(self, scope: Scope | None) -> bool:
+        while scope is not None and scope is not self:
+            scope = scope.outer
+        return scope is self
 
     def begin_span(self, name: str, attributes: dict[str, Any], context: Any, parent_span: Any) -> Any:
         """Start the application's span; returns the parent's span context."""

@@ -77,6 +77,7 @@ def resolve(keywords: Mapping[str, Any], environ: Mapping[str, str] | None = Non
             values[name] = check(f"configure({name}=...)", keywords[name])
         elif environ.get(variable):
             values[name] = check(variable, environ[variable])
+    values.setdefault("data_dir", _path("data_dir", Settings.data_dir))  # wherever the process goes later
     return Settings(**values)
 
 

@@ -11,6 +11,7 @@ import os
 import queue
 import stat
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from otel_gen.errors import StorageError
 from otel_gen.files import Folder, write_all
 
 CHUNK = 1 << 20
+_DESCRIPTOR = 1 << 20  # an open file holds no bytes, but there shall not be thousands of them
 TEMPORARY = ".part"
 
 Sniff = Callable[[bytes], tuple[str, str]]
@@ -38,6 +40,8 @@ class Job:
     store: bool = True
     limit: int = 1 << 62
     size: int = 0
+    weight: int = 0
+    """Bytes of memory that it holds while it waits."""
     mutable: bool = False
     cancelled: bool = False
     complete: bool = False
@@ -84,34 +88,42 @@ class Stager:
     def submit(self, job: Job) -> None:
         """Take a job; one that finds no room in memory is given up at once."""
         with self._lock:
-            if self._waiting + job.size > self.MAX_WAITING or self.closed:
+            closed, job.weight = self.closed, _weight(job)
+            if closed or self._waiting + job.weight > self.MAX_WAITING:
                 job.cancelled, job.shed = True, "backlog"
-            self._waiting += job.size
-            if len(self._threads) < self.THREADS:
+            self._waiting += job.weight
+            if len(self._threads) < self.THREADS and not closed:
                 thread = threading.Thread(target=self._run, name="otel_gen-stager", daemon=True)
                 self._threads.append(thread)
                 thread.start()
-        self._queue.put(job)
+            if not closed:
+                self._queue.put(job)
+        if closed:
+            self._do(job)
 
     def close(self, timeout: float) -> None:
         """Finish what waits, then stop the threads."""
-        self.closed = True
-        for _ in self._threads:
-            self._queue.put(None)
+        until = time.monotonic() + timeout
+        with self._lock:
+            self.closed = True
+            for _ in self._threads:
+                self._queue.put(None)
         for thread in self._threads:
-            thread.join(timeout)
+            thread.join(max(until - time.monotonic(), 0))
 
     def _run(self) -> None:
         while (job := self._queue.get()) is not None:
-            size = job.size  # the caller's; staging finds the real one
-            self._stage(job)
-            with self._lock:
-                self._waiting -= size
-            job.source = None
-            job.done(job)
-            job.finish()
-            job.head = b""
+            self._do(job)
             del job
+
+    def _do(self, job: Job) -> None:
+        self._stage(job)
+        with self._lock:
+            self._waiting -= job.weight
+        job.source = None
+        job.done(job)
+        job.finish()
+        job.head = b""
 
     def _stage(self, job: Job) -> None:
         try:
@@ -185,6 +197,10 @@ class Stager:
             if self._folder is None or os.fstat(self._folder.fd).st_nlink == 0:
                 self._folder = self._open_folder()
             return self._folder
+
+
+def _weight(job: Job) -> int:
+    return _DESCRIPTOR if isinstance(job.source, int) else job.size
 
 
 def _reason(error: Exception) -> str:

@@ -19,7 +19,7 @@ from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, Status, Sta
 from otel_gen import semconv as sc
 from otel_gen._version import __version__
 
-_NO_PROVIDER = trace.ProxyTracerProvider
+_NO_PROVIDERS = (trace.ProxyTracerProvider, type(None))
 _UNKNOWN = object()
 _FLAGS = (TraceFlags(0), TraceFlags(1))
 _LOGS_BY_VARIABLE = bool(os.environ.get("OTEL_PYTHON_LOGGER_PROVIDER"))
@@ -35,14 +35,18 @@ class Tracing:
         self.capture_content = capture_content
         self._provider: Any = None
         self._tracer: Any = None
+        self._unloadable = False
 
     def _current_tracer(self) -> Any:
         provider = getattr(trace, "_TRACER_PROVIDER", _UNKNOWN)
-        if provider is None and not _BY_VARIABLE:
+        if provider is None and (self._unloadable or not _BY_VARIABLE):
             return None  # the public way costs two look-ups in the environment at every span
-        provider = trace.get_tracer_provider()
+        provider = provider_now()
+        self._unloadable = provider is None
         if provider is not self._provider:
-            self._tracer = None if type(provider) is _NO_PROVIDER else trace.get_tracer(sc.SCOPE, __version__)
+            self._tracer = (
+                None if type(provider) in _NO_PROVIDERS else trace.get_tracer(sc.SCOPE, __version__)
+            )
             self._provider = provider
         return self._tracer
 
@@ -67,6 +71,14 @@ class Tracing:
     def link(self, context: SpanContext) -> Any:
         """Make a link to another span."""
         return trace.Link(context)
+
+
+def provider_now() -> Any:
+    """Give the application's provider; None where a variable names one that cannot be loaded."""
+    try:
+        return trace.get_tracer_provider()
+    except Exception:  # noqa: BLE001 - a wrong variable must not cost a record
+        return None
 
 
 def _started(

@@ -209,6 +209,18 @@ def test_a_generation_that_ended_elsewhere_is_not_current_any_more(configured):
     contextvars.copy_context().run(work)
 
 
+def test_blocks_that_end_out_of_order_leave_nothing_current(configured):
+    before = trace.get_current_span()
+    block, inner, innermost = otel_gen.generation(), otel_gen.stage("inner"), otel_gen.stage("innermost")
+    for one in (block, inner, innermost):
+        one.__enter__()
+    for one in (inner, block, innermost):
+        one.__exit__(None, None, None)
+    assert otel_gen.current_generation() is None
+    assert trace.get_current_span() is before
+    assert [s["status"] for s in the_record(configured)["generation"]["stages"]] == ["ok", "ok"]
+
+
 def test_exit_never_swallows(configured):
     for block in (otel_gen.generation(), otel_gen.stage("x")):
         error = ValueError("mine")
