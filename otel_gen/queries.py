@@ -1,0 +1,126 @@
+"""Queries: what can be asked of the index, by its leader or by any reader."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import fields
+
+from otel_gen.tables import AmendmentRow, ArtifactRow, Delivered
+
+DELIVERED = ", ".join(field.name for field in fields(Delivered))
+AMENDMENT = ", ".join(field.name for field in fields(AmendmentRow))
+ARTIFACT = ", ".join(field.name for field in fields(ArtifactRow))
+
+
+class Queries:
+    """Read one index file."""
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection], name: str) -> None:
+        self._connect, self.name = connect, name
+        self._db: sqlite3.Connection | None = connect()
+
+    @property
+    def db(self) -> sqlite3.Connection:
+        """The connection; opened again after `close`, which a fork asks for."""
+        if self._db is None:
+            self._db = self._connect()
+        return self._db
+
+    def meta(self, key: str, default: str = "") -> str:
+        """Read one value of the index itself."""
+        row = self.db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return default if row is None else str(row[0])
+
+    def cursors(self) -> dict[str, int]:
+        """How far each segment was read and dealt with."""
+        return dict(self.db.execute("SELECT segment, position FROM cursors"))
+
+    def aggregates(self) -> list[tuple[str, str]]:
+        """All stored counters and histograms, as JSON."""
+        return self.db.execute("SELECT key, value FROM aggregates").fetchall()
+
+    def delivered(self, generation_id: str) -> Delivered | None:
+        """Find a delivered generation."""
+        row = self.db.execute(f"SELECT {DELIVERED} FROM delivered WHERE id = ?", (generation_id,)).fetchone()  # noqa: S608
+        return None if row is None else Delivered(*row)
+
+    def is_delivered(self, generation_id: str) -> bool:
+        """Tell whether a record was written."""
+        return (
+            self.db.execute("SELECT 1 FROM delivered WHERE id = ?", (generation_id,)).fetchone() is not None
+        )
+
+    def attempts(self, task_id: str, start: int, generation_id: str) -> tuple[int, int, int]:
+        """Of a task's delivered attempts: how many began before one, their highest number, the highest."""
+        query = """SELECT count(*) FILTER (WHERE (start, id) < (?2, ?3)),
+                          max(attempt) FILTER (WHERE (start, id) < (?2, ?3)), max(attempt)
+                   FROM delivered WHERE task_id = ?1"""
+        count, highest, taken = self.db.execute(query, (task_id, start, generation_id)).fetchone()
+        return count, highest or 0, taken or 0
+
+    def attempt_taken(self, task_id: str, attempt: int) -> bool:
+        """Tell whether a record of the task has this number."""
+        query = "SELECT 1 FROM delivered WHERE task_id = ? AND attempt = ?"
+        return self.db.execute(query, (task_id, attempt)).fetchone() is not None
+
+    def last_attempts(self, task_id: str) -> list[tuple[bool, int, str]]:
+        """Give the latest attempt that was, and the latest that could be proved: submitted, start, id."""
+        query = """SELECT outcome IN ('accepted', 'rejected', 'unscored'), max(start), id FROM delivered
+                   WHERE task_id = ? AND outcome NOT IN ('withheld', 'failed', 'cancelled') GROUP BY 1"""
+        return [(bool(submitted), start, id_) for submitted, start, id_ in self.db.execute(query, (task_id,))]
+
+    def repeats(self, digest: str) -> bool:
+        """Tell whether an earlier live record has this output."""
+        query = "SELECT 1 FROM delivered WHERE digest = ? AND source IS NULL"
+        return self.db.execute(query, (digest,)).fetchone() is not None
+
+    def amended(self, event_id: str) -> bool:
+        """Tell whether an event became an amendment."""
+        return (
+            self.db.execute("SELECT 1 FROM amendments WHERE event_id = ?", (event_id,)).fetchone() is not None
+        )
+
+    def amendments_of(self, generation_id: str) -> list[AmendmentRow]:
+        """All amendments of one record."""
+        query = f"SELECT {AMENDMENT} FROM amendments WHERE id = ?"  # noqa: S608
+        return [AmendmentRow(*row) for row in self.db.execute(query, (generation_id,))]
+
+    def artifacts_of(self, generation_id: str) -> list[ArtifactRow]:
+        """The kept files of one record."""
+        query = f"SELECT {ARTIFACT} FROM artifacts WHERE id = ?"  # noqa: S608
+        return [ArtifactRow(*row) for row in self.db.execute(query, (generation_id,))]
+
+    def at_path(self, path: str) -> ArtifactRow | None:
+        """One of the references to a file, if there is any."""
+        query = f"SELECT {ARTIFACT} FROM artifacts WHERE path = ? LIMIT 1"  # noqa: S608
+        row = self.db.execute(query, (path,)).fetchone()
+        return None if row is None else ArtifactRow(*row)
+
+    def overdue(self, wall: int, limit: int = 100) -> list[ArtifactRow]:
+        """Files whose wait for a verdict is over."""
+        query = f"SELECT {ARTIFACT} FROM artifacts WHERE due <= ? ORDER BY due LIMIT ?"  # noqa: S608
+        return [ArtifactRow(*row) for row in self.db.execute(query, (wall, limit))]
+
+    def next_due(self) -> int | None:
+        """When the next file has waited long enough."""
+        due: int | None = self.db.execute("SELECT min(due) FROM artifacts WHERE due IS NOT NULL").fetchone()[
+            0
+        ]
+        return due
+
+    def doomed(self) -> list[str]:
+        """Files that were to be removed."""
+        return [path for (path,) in self.db.execute("SELECT path FROM doomed")]
+
+    def totals(self) -> dict[str, tuple[int, int]]:
+        """Files and bytes by folder and kind, each file once."""
+        query = """SELECT kind, count(*), coalesce(sum(size), 0)
+                   FROM (SELECT kind, path, max(size) AS size FROM artifacts GROUP BY path) GROUP BY kind"""
+        return {kind: (count, size) for kind, count, size in self.db.execute(query)}
+
+    def close(self) -> None:
+        """Close the connection; the next use opens it again."""
+        if self._db is not None:
+            self._db.close()
+            self._db = None
