@@ -1,13 +1,9 @@
-"""Runtime: this process' side of the public API, and what happens to it at a fork and at the exit."""
+"""Runtime: the public calls of a process: configure, feedback, the collector and the exporter."""
 
 from __future__ import annotations
 
 import asyncio
-import atexit
 import os
-import threading
-import time
-from dataclasses import replace
 from typing import Any
 
 from otel_gen import feedbacks, install, pipeline
@@ -18,7 +14,8 @@ from otel_gen.exporter import JournalExporter
 from otel_gen.guard import Faults, log
 from otel_gen.journal import Journal
 from otel_gen.metrics import RecordsCollector, Snapshot
-from otel_gen.settings import Policy, Settings, resolve
+from otel_gen.process import process, runtime_for, shutdown
+from otel_gen.settings import Settings, resolve
 from otel_gen.tree import refuse_remote
 from otel_gen.waiting import on_event_loop, wake
 from otel_gen.wiring import Runtime
@@ -35,30 +32,6 @@ __all__ = [
 ]
 
 
-class _Process:
-    """The runtimes of this process by data_dir; `_lock` guards them."""
-
-    def __init__(self) -> None:
-        self.lock = threading.RLock()
-        self.configured: Runtime | None = None
-        self.others: dict[str, Runtime] = {}
-        self.hooked = False
-
-    def runtimes(self) -> list[Runtime]:
-        return [*([self.configured] if self.configured else []), *self.others.values()]
-
-    def hook(self) -> None:
-        if not self.hooked:
-            self.hooked = True
-            os.register_at_fork(
-                before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child
-            )
-            atexit.register(_at_exit)
-
-
-_process = _Process()
-
-
 def configure(*, registry: Any = "default", clock: Clock | None = None, **keywords: Any) -> Settings:
     """Configure this process: keywords, then OTEL_GEN_* variables, then defaults (docs/settings.md).
 
@@ -66,15 +39,15 @@ def configure(*, registry: Any = "default", clock: Clock | None = None, **keywor
     changes nothing. `registry`: where the metrics are shown (prometheus_client.REGISTRY; None for nowhere).
     """
     settings = resolve(keywords)
-    with _process.lock:
-        if _process.configured is None:
+    with process.lock:
+        if process.configured is None:
             _check_place(settings)
             _set_up_pipeline(settings)
-            _process.hook()
-            _process.configured = Runtime(settings, clock or Clock())
-            install.install(_process.configured.capture)
+            process.hook()
+            process.configured = Runtime(settings, clock or Clock())
+            install.install(process.configured.capture)
         else:
-            _refuse_change(_process.configured.settings, settings)
+            _refuse_change(process.configured.settings, settings)
     _register(registry)
     return settings
 
@@ -130,7 +103,7 @@ class _Current(RecordsCollector):
 
     @property
     def _snapshot(self) -> Snapshot:  # type: ignore[override]
-        runtime = _process.configured
+        runtime = process.configured
         return runtime.snapshot if runtime is not None else _NOTHING
 
 
@@ -140,17 +113,6 @@ _NOTHING = Snapshot(os.devnull, Clock())
 def collector() -> RecordsCollector:
     """Give a prometheus_client collector of the configured data_dir, for a registry of your own."""
     return _Current()
-
-
-def shutdown(timeout: float = 10.0) -> bool:
-    """Stop recording; wait until what is settled of this process is delivered and say whether it is."""
-    until = time.monotonic() + timeout
-    with _process.lock:
-        runtimes, _process.configured, _process.others = _process.runtimes(), None, {}
-        install.install(None)
-    delivered = [runtime.close(max(until - time.monotonic(), 0.1)) for runtime in runtimes]
-    pipeline.flush(max(until - time.monotonic(), 0.1))
-    return all(delivered)
 
 
 def feedback(id: Any = None, *, data_dir: Any = None, **keywords: Any) -> feedbacks.FeedbackResult:  # noqa: A002
@@ -200,8 +162,8 @@ _faults = Faults(lambda place: _count_fault(place))
 
 
 def _count_fault(place: str) -> None:
-    if _process.configured is not None:
-        _process.configured.journal.count("capture_errors", place)
+    if process.configured is not None:
+        process.configured.journal.count("capture_errors", place)
 
 
 def _feedback_event(id_: Any, data_dir: Any, keywords: dict[str, Any]) -> tuple[Any, Any]:
@@ -210,27 +172,6 @@ def _feedback_event(id_: Any, data_dir: Any, keywords: dict[str, Any]) -> tuple[
         return None, None
     keywords = {name: value for name, value in keywords.items() if value is not None or name == "score"}
     return runtime, feedbacks.event(id_, keywords, runtime.clock.wall(), runtime.clock.boot())
-
-
-def runtime_for(data_dir: Any = None, *, leads: bool = False, policy: Policy | None = None) -> Runtime | None:
-    """Give the configured runtime, or one for another data_dir (made on first use); None without either."""
-    with _process.lock:
-        configured = _process.configured
-        if data_dir is None:
-            return configured
-        settings = resolve({"data_dir": data_dir})
-        if configured is not None and configured.settings.data_dir == settings.data_dir:
-            return configured
-        other = _process.others.get(settings.data_dir)
-        if other is None:
-            _process.hook()
-            settings = replace(settings, otlp=False)
-            other = _process.others[settings.data_dir] = Runtime(
-                settings, Clock(), leads=leads, policy=policy
-            )
-        if leads:
-            other.lead()
-        return other
 
 
 class RecordExporter(JournalExporter):
@@ -258,29 +199,3 @@ class RecordExporter(JournalExporter):
     @journal.setter
     def journal(self, _: Journal) -> None:
         """Nothing is kept: it is looked up."""
-
-
-# --- the process' own events ----------------------------------------------------------------------
-def _before_fork() -> None:
-    for runtime in _process.runtimes():
-        runtime.before_fork()
-
-
-def _after_in_parent() -> None:
-    for runtime in _process.runtimes():
-        runtime.after_fork_in_parent()
-
-
-def _after_in_child() -> None:
-    _process.lock = threading.RLock()
-    configured = _process.configured
-    if configured is not None:
-        _process.configured = configured.in_child()
-        install.install(_process.configured.capture)
-    _process.others = {path: runtime.in_child() for path, runtime in _process.others.items()}
-
-
-def _at_exit() -> None:
-    runtimes = _process.runtimes()
-    if runtimes and not shutdown(max(runtime.settings.deadline for runtime in runtimes)):
-        log.warning("otel_gen: not everything is delivered at exit; the journal keeps it for the next start")
