@@ -19,6 +19,7 @@ Attributes = dict[str, Any]
 MAX_PROMPT = 65_536
 _MAX_TEXT = 8_192
 _MAX_CUSTOM = 16_384
+_SHORT = 128
 _TASK_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 
 
@@ -90,7 +91,11 @@ def custom(keywords: Mapping[str, Any]) -> Attributes:
     """Keep the caller's own attributes: scalars as they are, the rest as canonical JSON."""
     found: Attributes = {}
     for name, value in keywords.items():
-        key = sanitize.keyname(name)
+        key = (
+            name
+            if type(name) is str and 0 < len(name) <= _SHORT and name.isascii()
+            else sanitize.keyname(name)
+        )
         if key is None:
             continue
         plain = sanitize.clean(value, limit=_MAX_CUSTOM)

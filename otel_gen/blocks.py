@@ -18,7 +18,8 @@ class Nothing:
     """Stands for a generation or stage where nothing is recorded: every call is accepted and does nothing."""
 
     id = ""
-    durable = started = False
+    durable = False
+    context = None
     name = ""
 
     def stage(self, name: str = "", /, **_: Any) -> stage:
@@ -53,7 +54,7 @@ class _Block:
     def begin(self) -> Any:
         """Open a handle; one that capture could not start (it said so) records nothing."""
         handle = self._open()
-        return handle if handle.started else NOTHING
+        return NOTHING if handle.context is None else handle
 
     def _leave(self, error: BaseException | None) -> Any:
         handle = self._mine()

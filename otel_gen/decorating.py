@@ -64,7 +64,7 @@ class _Steps:
 
     def __init__(self, block: Block) -> None:
         self.handle = block.begin()
-        self.real = self.handle.started
+        self.real = self.handle.context is not None
         self._inside: Place | None = None
 
     def __enter__(self) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Union
+from typing import Any, TypeAlias, Union
 
 import msgspec
 
 from otel_gen.settings import Policy
+
+SpanIds: TypeAlias = "tuple[str, str, str, int]"
+"""A span's trace id, span id, parent's span id (hex, the last may be empty) and sampled flag."""
 
 MAX_PAYLOAD = 256 * 1024
 """Largest encoded event in bytes; capture cuts longer text before."""

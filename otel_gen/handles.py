@@ -40,7 +40,6 @@ class Generation(Scope, Waiting):
         "_ended",
         "_failed_in",
         "_lock",
-        "_parent",
         "durable_at",
         "end_wall",
         "id",
@@ -50,7 +49,6 @@ class Generation(Scope, Waiting):
 
     def __init__(self, capture: Capture, keywords: dict[str, Any]) -> None:
         super().__init__(capture)
-        self.generation = self
         self.id = new_id(capture.clock.wall())
         self._lock = threading.RLock()
         self.jobs: list[Job] = []
@@ -59,6 +57,11 @@ class Generation(Scope, Waiting):
         self._failed_in: tuple[BaseException, str] | None = None
         self._attributes: dict[str, Any] = {sc.GENERATION_ID: self.id, **capture.identity}
         self._start(keywords)
+
+    @property
+    def generation(self) -> Generation:
+        """This; a reference kept here would make each generation work for the garbage collector."""
+        return self
 
     @guarded
     def _start(self, keywords: dict[str, Any]) -> None:
@@ -75,21 +78,8 @@ class Generation(Scope, Waiting):
             attributes.update(attrs.caption(attributes.get(sc.TASK_TYPE), prompt, image.length))
         attributes.update(attrs.custom({k: v for k, v in keywords.items() if k not in _TASK_NAMES}))
         context = tracing.current_context()
-        parent = self.begin_span(sc.GENERATION_SPAN, attributes, context, tracing.current_span(context))
-        self._parent = parent if parent.is_valid else None
-        own = self.span.get_span_context()
-        self.append(
-            Started(
-                self.id,
-                self.start_wall,
-                self.start_boot,
-                f"{own.trace_id:032x}",
-                f"{own.span_id:016x}",
-                f"{parent.span_id:016x}" if parent.is_valid else "",
-                own.trace_flags & 1,
-                attributes,
-            )
-        )
+        own = self.begin_span(sc.GENERATION_SPAN, attributes, context, tracing.current_span(context))
+        self.append(Started(self.id, self.start_wall, self.start_boot, *self.ids, attributes))
         self.capture.remember(self.id, own)
         if image is not None:
             self._stage_job("image", image.source, image.size, mutable=image.mutable)
@@ -264,10 +254,10 @@ class Generation(Scope, Waiting):
                 self._attributes[sc.PENDING] = ",".join(pending)
             self.end_wall = self.end_time()
             kept = {key: value for key, value in self._attributes.items() if value is not None}
-            self.ticket = self.capture.exporter.own(
-                sc.GENERATION_SPAN, self.span.get_span_context(), self._parent, kept,
-                self.start_wall, self.end_wall, self.capture.clock.boot(),
-            )  # fmt: skip
+            ticket = self.capture.exporter.own(
+                sc.GENERATION_SPAN, self.ids, kept, self.start_wall, self.end_wall, self.capture.clock.boot()
+            )
+            self.ticket = max(self.ticket, ticket)
             self._ended = True
         if not pending:
             self._end_own_span()

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from otel_gen import events
 from otel_gen.errors import StorageError
 from otel_gen.files import Folder
-from otel_gen.segment import SUFFIX, Writer, frame
+from otel_gen.segment import SUFFIX, Writer
 
 LOST = 1 << 62
 """Ticket of an event that found no room even in the backlog: never durable."""
@@ -158,7 +158,7 @@ class Journal:
             if self._writer is None or not self._writer.fits(len(payload)):
                 self._roll()
             assert self._writer is not None  # noqa: S101 - _roll made one or raised
-            self._writer.put(frame(ticket, payload))
+            self._writer.put(ticket, payload)
             self._written = ticket
         except (OSError, StorageError):
             return False
@@ -197,7 +197,7 @@ class Journal:
             self._folder = self._open_folder()
         writer = Writer(self._folder, uuid.uuid4().hex, size or self._size)
         try:
-            writer.put(frame(0, self._header(self.worker)))
+            writer.put(0, self._header(self.worker))
         except BaseException:
             writer.abandon()
             raise
@@ -205,7 +205,7 @@ class Journal:
 
     def _seal(self, writer: Writer, *, closed: bool) -> None:
         try:
-            writer.put(frame(0, events.encode(events.Sealed(closed=closed))))
+            writer.put(0, events.encode(events.Sealed(closed=closed)))
         except OSError:
             return  # a reader then waits for the lock to be free
 
@@ -326,7 +326,7 @@ class Journal:
         for writer in lost:
             for ticket, payload in writer.frames():
                 if ticket > after:
-                    fresh.put(frame(ticket, payload))
+                    fresh.put(ticket, payload)
 
     def _prepare_spare(self) -> None:
         if self._spare is None and self._writer is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from otel_gen import tracing
 from otel_gen.capture import Capture
+from otel_gen.events import SpanIds
 
 if TYPE_CHECKING:
     from otel_gen.handles import Generation
@@ -34,36 +35,36 @@ class Scope:
     """What generations and stages share: a span in the context for the length of a block."""
 
     __slots__ = (
-        "_context",
         "_token",
         "_var",
         "capture",
+        "context",
         "faults",
-        "generation",
+        "ids",
         "own",
         "span",
         "start_boot",
         "start_wall",
     )
 
-    generation: Generation
+    ids: SpanIds
 
     def __init__(self, capture: Capture) -> None:
         self.capture = capture
         self.faults = capture.faults
-        self._context: Any = None
+        self.context: Any = None
         self._token: Any = None
         self._var: Token[Scope | None] | None = None
 
     @property
-    def started(self) -> bool:
-        """Tell whether there is a span that can stand in a context."""
-        return self._context is not None
+    def generation(self) -> Generation:
+        """The generation that this belongs to."""
+        raise NotImplementedError
 
     def attach(self) -> None:
         """Make this scope and its span current."""
         self._var = current.set(self)
-        self._token = tracing.attach(self._context)
+        self._token = tracing.attach(self.context)
 
     def detach(self) -> None:
         """Undo attach; in another thread, or where an outer block ended first, there is nothing to undo."""
@@ -91,14 +92,17 @@ class Scope:
         return scope is self
 
     def begin_span(self, name: str, attributes: dict[str, Any], context: Any, parent_span: Any) -> Any:
-        """Start the application's span; returns the parent's span context."""
-        parent = parent_span.get_span_context()
-        self.start_wall, self.start_boot = self.capture.clock.wall(), self.capture.clock.boot()
-        self.span, self.own = self.capture.tracing.start(
-            name, lambda: self.capture.visible(attributes), context, parent, self.start_wall
+        """Start the application's span and take its ids; returns its span context."""
+        capture, parent = self.capture, parent_span.get_span_context()
+        self.start_wall, self.start_boot = capture.clock.wall(), capture.clock.boot()
+        self.span, self.own = capture.tracing.start(
+            name, lambda: capture.visible(attributes), context, parent, self.start_wall
         )
-        self._context = tracing.within(self.span, context)
-        return parent
+        self.context = tracing.within(self.span, context)
+        own = self.span.get_span_context()
+        above = f"{parent.span_id:016x}" if parent.is_valid else ""
+        self.ids = (f"{own.trace_id:032x}", f"{own.span_id:016x}", above, own.trace_flags & 1)
+        return own
 
     def end_time(self) -> int:
         return self.start_wall + max(self.capture.clock.boot() - self.start_boot, 0)

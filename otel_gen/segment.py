@@ -27,14 +27,9 @@ SUFFIX = ".seg"
 SPARE = ".spare"
 SEALED_ROOM = 128
 """Bytes kept free for the frame that seals a full segment."""
+_OVERHEAD = HEAD_SIZE + SEALED_ROOM
 _ZEROS = bytes(1 << 18)
 """Written, not only reserved: later frames meet pages that exist, and fdatasync has no extents to convert."""
-
-
-def frame(sequence: int, payload: bytes) -> bytes:
-    """Wrap a payload."""
-    checked = _SEQUENCE.pack(sequence) + payload
-    return _START.pack(MAGIC, len(payload), zlib.crc32(checked)) + checked
 
 
 def parse(data: bytes, at: int) -> tuple[int, bytes, int] | None:
@@ -86,12 +81,14 @@ class Writer:
 
     def fits(self, length: int) -> bool:
         """Tell whether a payload of this length still has room before the seal."""
-        return self.offset + HEAD_SIZE + length + SEALED_ROOM <= self.size
+        return self.offset + length + _OVERHEAD <= self.size
 
-    def put(self, data: bytes) -> None:
+    def put(self, sequence: int, payload: bytes) -> None:
         """Write one frame; on an error nothing is taken and the next call writes at the same place."""
+        checked = _SEQUENCE.pack(sequence) + payload
+        data = _START.pack(MAGIC, len(payload), zlib.crc32(checked)) + checked
         written = os.pwrite(self.fd, data, self.offset)
-        while written < len(data):
+        while written != len(data):
             more = os.pwrite(self.fd, data[written:], self.offset + written)
             if not more:
                 raise OSError(28, "short write")

@@ -20,34 +20,42 @@ _STAGE_OWN = (sc.GENERATION_ID, sc.STAGE_NAME)
 class Stage(Scope):
     """One step of a generation; a span of its own."""
 
-    __slots__ = ("_attributes", "_lock", "_parent", "name")
+    __slots__ = ("_attributes", "_generation", "name")
 
     def __init__(self, generation: Generation, name: str, attributes: dict[str, Any]) -> None:
         super().__init__(generation.capture)
-        self.generation, self.name = generation, sanitize.text(name, 256) or "stage"
+        self._generation, self.name = generation, sanitize.text(name, 256) or "stage"
         self._attributes: dict[str, Any] = {sc.GENERATION_ID: generation.id, sc.STAGE_NAME: self.name}
         self._start(attributes)
+
+    @property
+    def generation(self) -> Generation:
+        """The generation that this is a stage of."""
+        return self._generation
 
     @guarded
     def _start(self, attributes: dict[str, Any]) -> None:
         self._attributes.update(attrs.custom(attributes))
-        scope = current.get()
-        inside = scope is not None and scope.generation is self.generation
-        context = tracing.current_context()
-        parent = tracing.current_span(context)
-        if not (inside and parent.get_span_context().is_valid):
-            parent = self.generation.span
-            context = tracing.within(parent, context)
-        self._parent = self.begin_span(attrs.span_name(self.name), self._attributes, context, parent)
+        context, parent = self._stand(current.get(), tracing.current_context())
+        self.begin_span(attrs.span_name(self.name), self._attributes, context, parent)
         self.capture.journal.announce(self, self._begun)
+
+    def _stand(self, scope: Scope | None, context: Any) -> tuple[Any, Any]:
+        """Choose the context and parent: what is current inside this generation, else its root span."""
+        if scope is not None and scope.generation is self._generation:
+            if context is scope.context:
+                return context, scope.span
+            parent = tracing.current_span(context)  # a span of the application's own stands between
+            if parent.get_span_context().is_valid:
+                return context, parent
+        return tracing.within(self._generation.span, context), self._generation.span
 
     def _begun(self) -> bytes:
         """Encode that the stage began, on the syncer's thread, for a stage that runs for long."""
-        own = self.span.get_span_context()
         known = dict(self._attributes)  # the application may set more meanwhile
         shown = {key: value for key, value in known.items() if key not in _STAGE_OWN}
-        ids = (self.generation.id, f"{own.span_id:016x}", f"{self._parent.span_id:016x}")
-        return bounded(Began(*ids, self.name, self.start_wall, shown))
+        _, own, above, _ = self.ids
+        return bounded(Began(self.generation.id, own, above, self.name, self.start_wall, shown))
 
     @guarded
     def set(self, /, **attributes: Any) -> None:
@@ -66,12 +74,12 @@ class Stage(Scope):
         self._attributes[sc.STAGE_STATUS] = status
         end = self.end_time()
         failed = status != "ok"
-        generation = self.generation
+        generation = self._generation
         ticket = self.capture.exporter.own(
-            self.name, self.span.get_span_context(), self._parent, dict(self._attributes),
-            self.start_wall, end, self.start_boot,
-        )  # fmt: skip
-        generation.ticket = max(generation.ticket, ticket)
+            self.name, self.ids, dict(self._attributes), self.start_wall, end, self.start_boot
+        )
+        if ticket > generation.ticket:
+            generation.ticket = ticket
         generation.sync_late()
         if self.own:
             self.capture.end_span(self.span, self._attributes, end, failed=failed)

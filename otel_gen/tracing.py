@@ -54,7 +54,8 @@ class Tracing:
         self, name: str, attributes: Any, context: Any, parent: SpanContext, start_time: int
     ) -> tuple[Span, bool]:
         """Give the span that stands in the context, and whether it is the application's own."""
-        span = self.own_span(name, attributes, context, start_time)
+        tracer = self._current_tracer()
+        span = None if tracer is None else _started(tracer, name, attributes(), context, start_time, None)
         if span is not None:
             own = span.get_span_context()
             if own.is_valid and own.span_id != parent.span_id:

@@ -1,0 +1,95 @@
+"""Run all measurements, print them, and with --write keep them in docs/benchmarks.md.
+
+`make bench` gives this an environment of its own with opentelemetry-exporter-otlp-json-file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROUNDS = 3
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
+COST = ("bare", "ours", "ours_with_pipeline", "ours_leading", "ours_full", "bare_beside_busy", "ours_beside_busy")
+ONCE = ("throughput_process", "throughput_full", "recovery", "loop_stall", "scrape_stall")
+
+
+def run(name: str) -> dict[str, Any]:
+    """Run one probe in its own process."""
+    environ = {key: value for key, value in os.environ.items() if not key.startswith("OTEL")}
+    command = [sys.executable, "-m", "tests.bench.probe", name]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environ)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    print(f"  {name}: {found}", file=sys.stderr, flush=True)
+    return found
+
+
+def median(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Take the median of each figure over runs."""
+    return {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+
+
+def measure() -> dict[str, dict[str, Any]]:
+    """Run the cost probes in turn, several rounds, so that a drift of the machine meets all; the others likewise."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for _ in range(ROUNDS):
+        for name in (*COST, *ONCE):
+            found.setdefault(name, []).append(run(name))
+    return {name: median(runs) for name, runs in found.items()}
+
+
+def table(found: dict[str, dict[str, Any]]) -> str:
+    """Write the figures as Markdown."""
+    base, busy = found["bare"]["p50"], found["bare_beside_busy"]["p50"]
+    lines = ["| one generation, caller's side | p50 us | p90 us | p99 us | ratio of p50 |", "|---|---|---|---|---|"]
+    for name, text in _ROWS.items():
+        row = found[name]
+        ratio = row["p50"] / (busy if "busy" in name else base)
+        lines.append(f"| {text} | {row['p50']:.0f} | {row['p90']:.0f} | {row['p99']:.0f} | {ratio:.2f} |")
+    for name, text in (
+        ("throughput_process", "drained throughput, durability=process, 1 thread"),
+        ("throughput_full", "drained throughput, durability=full, 8 threads"),
+    ):
+        row = found[name]
+        lines.append(f"\n{text}: **{row['per_second']:.0f}/s**, {row['lost']:.0f} lost.")
+    lines.append(
+        f"\nRecovery of {found['recovery']['records']:.0f} open generations: **{found['recovery']['seconds']:.2f} s**."
+    )
+    for name, text in (
+        ("loop_stall", "Event loop late while 35 MB PLYs are attached with `async with`"),
+        ("scrape_stall", "The same with a scrape rendered on the loop after each"),
+    ):
+        row = found[name]
+        lines.append(f"\n{text}: p50 {row['p50_ms']:.2f}, **p99 {row['p99_ms']:.2f}**, max {row['max_ms']:.1f} ms.")
+    return "\n".join(lines)
+
+
+_ROWS = {
+    "bare": "bare SDK spans, BatchSpanProcessor, OTLP JSON file exporter",
+    "ours": "otel_gen, no pipeline of the application's, another process leads",
+    "ours_with_pipeline": "otel_gen beside that pipeline, another process leads",
+    "ours_leading": "otel_gen, this process leads (500 generations/s keep the leader busy)",
+    "ours_full": "otel_gen, durability=full, with the wait for the disk",
+    "bare_beside_busy": "bare SDK spans beside a busy Python thread",
+    "ours_beside_busy": "otel_gen beside a busy Python thread, this process leads",
+}
+
+
+def main() -> None:
+    """Measure, print, keep."""
+    text = table(measure())
+    machine = f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
+    print(f"{machine}\n\n{text}")
+    if "--write" in sys.argv:
+        head = PAGE.read_text(encoding="utf-8").split("<!-- figures -->")[0]
+        PAGE.write_text(f"{head}<!-- figures -->\n\n{machine}; medians of {ROUNDS} rounds.\n\n{text}\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
