@@ -100,7 +100,7 @@ METRICS: Final = {
 
 
 def key(name: str, label: str) -> tuple[str, tuple[str, ...]] | None:
-    """Give the series of an event's count: an unknown label is `other`, of an unknown metric there is none."""
+    """Give the series of an event's count: an unknown label is `other`, an unknown metric has none."""
     metric = METRICS.get(name)
     if metric is None:
         return None

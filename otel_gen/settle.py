@@ -96,7 +96,7 @@ def _outcome(gen: Generation, verdict: Verdict | None, now: Now, policy: Policy)
 
 
 def _timely(gen: Generation, verdict: Verdict, policy: Policy) -> bool:
-    """Tell whether a verdict came before its record was written; of a replayed one the times in the spans tell."""
+    """Tell whether a verdict came before its record was written; of a replayed one its spans tell."""
     if not gen.source or gen.root is None:
         return True
     submitted = gen.submitted_wall
