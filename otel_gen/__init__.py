@@ -43,7 +43,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import on first use what an application that is not configured never pays for."""
     if name in _LATER:
-        from importlib import import_module  # noqa: PLC0415
+        from importlib import import_module
 
         found = globals()[name] = getattr(import_module(_LATER[name]), name)
         return found

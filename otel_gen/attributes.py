@@ -76,7 +76,8 @@ def caption(task_type: Any, prompt: Any, length: int) -> Attributes:
     """Describe the prompt of a task with an image: the image's hash in an image task, else the text."""
     if task_type != "IMAGE-TO-3D" and prompt is not None:
         return prompt_text(prompt)
-    return {sc.PROMPT_LENGTH: length} | ({} if prompt is None else custom({"prompt": prompt}))
+    found = {sc.PROMPT: sc.NO_IMAGE_YET, sc.PROMPT_LENGTH: length}
+    return found | ({} if prompt is None else custom({"prompt": prompt}))
 
 
 def task_id(value: Any) -> str | None:

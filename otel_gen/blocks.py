@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from otel_gen.decorating import decorate
-from otel_gen.handles import Generation
+from otel_gen.handles import Generation, stages_open_as
 from otel_gen.install import active
 from otel_gen.scope import current
 from otel_gen.steps import Stage
@@ -137,6 +137,9 @@ class stage(_Block):  # noqa: N801
 
     def _fresh(self) -> _Block:
         return stage(self._name, **self._attributes).of(self._generation)
+
+
+stages_open_as(stage)
 
 
 def current_generation() -> Generation | None:

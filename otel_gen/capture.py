@@ -109,7 +109,8 @@ class Capture:
             found[sc.SHED] = job.shed
             self.journal.count("shed", job.kind)
         if job.kind == "image":
-            found[sc.PROMPT] = f"[BASE64_IMAGE_HASH:sha256:{job.digest}]" if job.digest else "[IMAGE]"
+            known = f"[BASE64_IMAGE_HASH:sha256:{job.digest}]" if job.digest else sc.NO_IMAGE_YET
+            found[sc.PROMPT] = known
         if job.kind in ("ply", "spz") and job.digest:
             found[sc.FILE_SIZE_BYTES] = job.size
         return found

@@ -9,12 +9,15 @@ from datetime import datetime, timezone
 from functools import cache, lru_cache, partial
 
 
+_boot = partial(time.clock_gettime_ns, time.CLOCK_BOOTTIME)
+
+
 @dataclass(frozen=True, slots=True)
 class Clock:
     """Read wall time (ns since 1970, UTC) and boot time (ns, monotonic, counts suspend)."""
 
     wall: Callable[[], int] = time.time_ns
-    boot: Callable[[], int] = partial(time.clock_gettime_ns, time.CLOCK_BOOTTIME)
+    boot: Callable[[], int] = _boot
 
 
 @cache

@@ -104,8 +104,11 @@ def journalled(
     ticket = journal.append(bounded(found))
     if journal.full:
         journal.request_sync()
-        if ticket != LOST and wait():
+    if wait():
+        if journal.full and ticket != LOST:
             journal.wait(ticket, deadline)
+        if not journal.durable(ticket):
+            journal.count("not_durable", "")
     return FeedbackResult(journal, ticket, deadline=deadline)
 
 

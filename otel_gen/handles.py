@@ -6,7 +6,6 @@ new -> started (journalled) -> ended (root span journalled) -> complete (artifac
 from __future__ import annotations
 
 import threading
-from functools import cache
 from typing import Any
 
 from otel_gen import attributes as attrs
@@ -25,11 +24,13 @@ from otel_gen.waiting import Waiting
 _TASK_NAMES = frozenset(("task_type", "task_id", "attempt", "validator_uid", "validator_hotkey"))
 
 
-@cache
-def _blocks() -> Any:
-    from otel_gen import blocks
+_block: Any = None
 
-    return blocks
+
+def stages_open_as(block: Any) -> None:
+    """Take the block that `Generation.stage` opens; blocks build on this module and hand it in."""
+    global _block
+    _block = block
 
 
 class Generation(Scope, Waiting):
@@ -87,7 +88,7 @@ class Generation(Scope, Waiting):
     # --- what the application says ---------------------------------------------------------------
     def stage(self, name: str, /, **attributes: Any) -> Any:
         """Open a stage of this generation: `with`, `async with` or decorator."""
-        return _blocks().stage(name, **attributes).of(self)
+        return _block(name, **attributes).of(self)
 
     @guarded
     def set(self, /, **attributes: Any) -> None:
@@ -202,7 +203,7 @@ class Generation(Scope, Waiting):
         more: dict[str, Any] = {}
         try:
             found = self.capture.staged_attributes(job)
-            if self._attributes.get(sc.PROMPT) is not None:
+            if self._attributes.get(sc.PROMPT) not in (None, sc.NO_IMAGE_YET):
                 found.pop(sc.PROMPT, None)  # a text task with an image beside it
             with self._lock:
                 self.ticket = max(self.ticket, self._late_note(found))

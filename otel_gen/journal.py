@@ -279,14 +279,7 @@ class Journal:
     def _sync(self) -> None:
         with self._lock:
             target, writers, folder = self._written, list(self._unsynced), self._folder
-        try:
-            if self._poisoned:
-                raise OSError(5, "an earlier fsync failed")
-            for writer in writers:
-                os.fdatasync(writer.fd)
-            if folder is not None:
-                folder.sync()
-        except OSError:
+        if self._poisoned or not _synced(writers, folder):
             self._replace_unsyncable()
             return
         with self._lock:
@@ -393,3 +386,14 @@ class Journal:
     def release(self) -> None:
         """After a fork, in the parent."""
         self._lock.release()
+
+
+def _synced(writers: list[Writer], folder: Folder | None) -> bool:
+    try:
+        for writer in writers:
+            os.fdatasync(writer.fd)
+        if folder is not None:
+            folder.sync()
+    except OSError:
+        return False
+    return True

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections import defaultdict
 from typing import Any
 
 from otel_gen import semconv as sc
+from otel_gen.attempts import Attempts
 from otel_gen.clock import Clock, boot_id
 from otel_gen.deliver import Delivery
 from otel_gen.events import Began, Command, Event, Feedback, Noted, Span, Started
@@ -56,7 +56,7 @@ class Leader:
         self.open: dict[str, Open] = {}
         self.waiting: list[tuple[Verdict, Source]] = []
         self.commands: list[Command] = []
-        self._tasks: defaultdict[str, set[str]] = defaultdict(set)
+        self._attempts = Attempts()
         self._dirty: set[str] = set()
         self._due: list[tuple[float, str]] = []
         self._alive: dict[str, bool] = {}
@@ -110,7 +110,7 @@ class Leader:
             source.refs += 1
         one.gen.apply(event)
         if isinstance(event, (Started, Span)) and one.gen.task_id:
-            self._tasks[one.gen.task_id].add(event.id)
+            self._attempts.add(one.gen.task_id, (one.gen.start, event.id))
         if isinstance(event, Span) or one.gen.root is not None:
             self._dirty.add(event.id)
 
@@ -182,13 +182,13 @@ class Leader:
 
     def _latest_attempt(self, task_id: str) -> str | None:
         """Choose the latest submitted attempt, else the latest whose submission only a verdict can prove."""
-        candidates = []
-        for id_ in self._tasks.get(task_id, ()):
+        candidates = self.delivery.index.last_attempts(task_id)
+        for id_ in self._attempts.latest_first(task_id):
             gen = self.open[id_].gen
-            candidates.append((gen.said == "submitted", gen.start, id_))
-        candidates += self.delivery.index.last_attempts(task_id)
-        submitted_or_done = [c for c in candidates if c[0] or c[2] not in self.open]
-        return max(submitted_or_done)[2] if submitted_or_done else None
+            if gen.said == "submitted":
+                candidates.append((True, gen.start, id_))
+                break
+        return max(candidates)[2] if candidates else None
 
     def _give_up(self, verdict: Verdict, source: Source, now: Now) -> bool:
         feedback = verdict.feedback
@@ -257,10 +257,7 @@ class Leader:
             return given
         if not gen.task_id:
             return 1
-        others = [
-            self.open[id_].gen for id_ in self._tasks[gen.task_id] if id_ != gen.id and id_ in self.open
-        ]
-        earlier = sum(1 for other in others if other.known and (other.start, other.id) < (gen.start, gen.id))
+        earlier = self._attempts.before(gen.task_id, (gen.start, gen.id))
         index = self.delivery.index
         before, highest, taken = index.attempts(gen.task_id, gen.start, gen.id)
         attempt = max(before + earlier, highest) + 1
@@ -271,9 +268,7 @@ class Leader:
     def _forget(self, one: Open) -> None:
         self.open.pop(one.gen.id, None)
         if one.gen.task_id:
-            self._tasks[one.gen.task_id].discard(one.gen.id)
-            if not self._tasks[one.gen.task_id]:
-                del self._tasks[one.gen.task_id]
+            self._attempts.remove(one.gen.task_id, (one.gen.start, one.gen.id))
         for source in one.sources:
             source.refs -= 1
 

@@ -19,8 +19,6 @@ from otel_gen.stages import Record, custom, json_object, json_value, stages_part
 
 SCHEMA_VERSION = 1
 _CHECKSUM = b',"checksum":"'
-_NO_IMAGE = "[IMAGE]"
-"""The prompt of an input image that could not be hashed."""
 
 _QUALITY = {
     "clip_score": sc.CLIP_SCORE,
@@ -89,7 +87,7 @@ def _task(attributes: dict[str, Any], paths: dict[str, str]) -> Record:
         "task_type": attributes.get(sc.TASK_TYPE),
         "prompt": prompt,
         "prompt_length": attributes.get(sc.PROMPT_LENGTH, 0),
-        "is_base64_image": image_hash is not None or prompt == _NO_IMAGE,
+        "is_base64_image": image_hash is not None or prompt == sc.NO_IMAGE_YET,
         "base64_image_hash": image_hash,
         "image_file_path": paths.get("image"),
     }

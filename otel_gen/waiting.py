@@ -42,6 +42,8 @@ class Waiting:
                 job.cancelled = True
         if self.capture.journal.full and self.ticket != LOST:
             self.capture.journal.wait(self.ticket, max(until - time.monotonic(), 0))
+        if not self.durable:
+            self.capture.journal.count("not_durable", "")
 
     async def wait_async(self) -> None:
         """Await artifacts and the disk, at most the deadline; cancellation changes nothing."""
@@ -54,6 +56,8 @@ class Waiting:
             await asyncio.wait_for(done, self.capture.deadline)
         except asyncio.TimeoutError:
             self._give_up()
+        if not self.durable:
+            self.capture.journal.count("not_durable", "")
 
     def _give_up(self) -> None:
         for job in self.jobs:

@@ -16,7 +16,15 @@ from typing import Any
 
 ROUNDS = 3
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
-COST = ("bare", "ours", "ours_with_pipeline", "ours_leading", "ours_full", "bare_beside_busy", "ours_beside_busy")
+COST = (
+    "bare",
+    "ours",
+    "ours_with_pipeline",
+    "ours_leading",
+    "ours_full",
+    "bare_beside_busy",
+    "ours_beside_busy",
+)
 ONCE = ("throughput_process", "throughput_full", "recovery", "loop_stall", "scrape_stall")
 
 
@@ -47,7 +55,10 @@ def measure() -> dict[str, dict[str, Any]]:
 def table(found: dict[str, dict[str, Any]]) -> str:
     """Write the figures as Markdown."""
     base, busy = found["bare"]["p50"], found["bare_beside_busy"]["p50"]
-    lines = ["| one generation, caller's side | p50 us | p90 us | p99 us | ratio of p50 |", "|---|---|---|---|---|"]
+    lines = [
+        "| one generation, caller's side | p50 us | p90 us | p99 us | ratio of p50 |",
+        "|---|---|---|---|---|",
+    ]
     for name, text in _ROWS.items():
         row = found[name]
         ratio = row["p50"] / (busy if "busy" in name else base)
@@ -66,7 +77,9 @@ def table(found: dict[str, dict[str, Any]]) -> str:
         ("scrape_stall", "The same with a scrape rendered on the loop after each"),
     ):
         row = found[name]
-        lines.append(f"\n{text}: p50 {row['p50_ms']:.2f}, **p99 {row['p99_ms']:.2f}**, max {row['max_ms']:.1f} ms.")
+        lines.append(
+            f"\n{text}: p50 {row['p50_ms']:.2f}, **p99 {row['p99_ms']:.2f}**, max {row['max_ms']:.1f} ms."
+        )
     return "\n".join(lines)
 
 
@@ -88,7 +101,8 @@ def main() -> None:
     print(f"{machine}\n\n{text}")
     if "--write" in sys.argv:
         head = PAGE.read_text(encoding="utf-8").split("<!-- figures -->")[0]
-        PAGE.write_text(f"{head}<!-- figures -->\n\n{machine}; medians of {ROUNDS} rounds.\n\n{text}\n", encoding="utf-8")
+        figures = f"<!-- figures -->\n\n{machine}; medians of {ROUNDS} rounds.\n\n{text}\n"
+        PAGE.write_text(head + figures, encoding="utf-8")
 
 
 if __name__ == "__main__":

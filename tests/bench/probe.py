@@ -23,7 +23,8 @@ PAUSE = 0.002
 def quantiles(values: list[float]) -> dict[str, float]:
     """p50, p90 and p99 in microseconds."""
     values.sort()
-    return {f"p{q}": round(values[min(int(len(values) * q / 100), len(values) - 1)] * 1e6, 1) for q in (50, 90, 99)}
+    last = len(values) - 1
+    return {f"p{q}": round(values[min(len(values) * q // 100, last)] * 1e6, 1) for q in (50, 90, 99)}
 
 
 def timed(one: Callable[[], None], rounds: int = ROUNDS) -> dict[str, float]:
@@ -77,7 +78,8 @@ def leader_elsewhere(data_dir: str) -> Iterator[None]:
         "with otel_gen.generation(prompt='x'): pass\n"
         "time.sleep(1.5); print('leads', flush=True); sys.stdin.read()"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    command = [sys.executable, "-c", code]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdout
     process.stdout.readline()
     try:
@@ -90,8 +92,8 @@ def configured(data_dir: str, **settings: Any) -> Any:
     """Configure otel_gen for a measurement."""
     import otel_gen
 
-    settings = {"durability": "process", "miner_uid": 226, "miner_version": "v1.1", "network": "mainnet"} | settings
-    otel_gen.configure(data_dir=data_dir, registry=None, **settings)
+    usual = {"durability": "process", "miner_uid": 226, "miner_version": "v1.1", "network": "mainnet"}
+    otel_gen.configure(data_dir=data_dir, registry=None, **(usual | settings))
     return otel_gen
 
 
@@ -181,7 +183,7 @@ def recovery(folder: str) -> Any:
 
 
 def loop_stall(folder: str, *, scrape: bool = False) -> Any:
-    """How late a 1 ms timer of the event loop fires while 35 MB PLYs are attached, or /metrics is rendered."""
+    """Tell how late a 1 ms timer of the loop fires while 35 MB PLYs are attached, or /metrics rendered."""
     otel_gen = configured(folder, durability="full", feedback_timeout=0)
     header = b"ply\nformat binary_little_endian 1.0\nelement vertex 514705\n"
     names = "x y z nx ny nz f_dc_0 f_dc_1 f_dc_2 opacity scale_0 scale_1 scale_2 rot_0 rot_1 rot_2 rot_3"
@@ -208,7 +210,11 @@ def loop_stall(folder: str, *, scrape: bool = False) -> Any:
     asyncio.run(main())
     otel_gen.shutdown(30)
     found = quantiles(late)
-    return {"p50_ms": found["p50"] / 1000, "p99_ms": found["p99"] / 1000, "max_ms": round(max(late) * 1000, 1)}
+    return {
+        "p50_ms": found["p50"] / 1000,
+        "p99_ms": found["p99"] / 1000,
+        "max_ms": round(max(late) * 1000, 1),
+    }
 
 
 def _scrape(otel_gen: Any) -> None:

@@ -46,8 +46,8 @@ def bare(tracer: Any) -> Callable[[], None]:
 
     def one() -> None:
         root = {
-            "task_type": "TEXT-TO-3D", "prompt": PROMPT, "validator_uid": 57, "task_id": _task_id(), "config": config,
-            "miner_uid": 226, "miner_version": "v1.1", "network": "mainnet",
+            "task_type": "TEXT-TO-3D", "prompt": PROMPT, "validator_uid": 57, "task_id": _task_id(),
+            "config": config, "miner_uid": 226, "miner_version": "v1.1", "network": "mainnet",
         }  # fmt: skip
         with tracer.start_as_current_span("generation", attributes=root) as span:
             for name, attributes in STAGES:
