@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -17,7 +18,10 @@ log = logging.getLogger("otel_gen")
 
 
 class LeaderThread:
-    """Lead whenever the lock is free. `_step` guards the leader against a fork or a drain beside a pass."""
+    """Lead whenever the lock is free. `_step` guards the leader against a fork or a drain beside a pass.
+
+    `after` is called after each pass or try, with whether this process leads.
+    """
 
     PASS = 0.25  # seconds between two passes of a leader
     TRY = 1.0  # seconds between two tries to become one
@@ -25,7 +29,7 @@ class LeaderThread:
 
     def __init__(
         self, open_tree: Callable[[], Tree], clock: Clock, *, today: dict[str, Any] | None = None,
-        after: Callable[[], None] = lambda: None,
+        after: Callable[[bool], None] = lambda leads: None,
     ) -> None:  # fmt: skip
         self._open_tree, self._clock, self._today, self._after = open_tree, clock, today, after
         self._step = threading.Lock()
@@ -59,7 +63,9 @@ class LeaderThread:
     def _run(self) -> None:
         while not self._stop:
             self.once()
-            self._after()
+            # Whatever is raised there, by an application's log handler for one: this thread must live.
+            with contextlib.suppress(Exception):
+                self._after(self._leader is not None)
             self._wake.wait(self._pause or (self.PASS if self._leader is not None else self.TRY))
             self._wake.clear()
 

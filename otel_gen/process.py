@@ -52,7 +52,7 @@ def runtime_for(data_dir: Any = None, *, leads: bool = False, policy: Policy | N
         other = process.others.get(settings.data_dir)
         if other is None:
             process.hook()
-            settings = replace(settings, otlp=False)
+            settings = replace(settings, otlp=False, metrics_port=None)
             other = process.others[settings.data_dir] = Runtime(settings, Clock(), leads=leads, policy=policy)
         if leads:
             other.lead()

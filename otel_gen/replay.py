@@ -48,7 +48,7 @@ def replay(
     The feedback window is that of `policy`, today's settings unless given, judged by the times in the spans.
     Raises StorageError for a file that cannot be read and where the records are not delivered in time.
     """
-    settings = resolve({"data_dir": data_dir})
+    settings = resolve({"data_dir": data_dir, "metrics_port": None})
     runtime = Runtime(settings, Clock(), policy=policy)
     exporter = JournalExporter(runtime.journal, SOURCE)
     taken: Counter[str] = Counter()

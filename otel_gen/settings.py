@@ -56,8 +56,8 @@ class Settings:
     otlp: bool = False  # True: set up an OTLP pipeline where the application has none
     disk_free_alert_ratio: float = 0.20  # log a warning below this share of free space
     ply_storage_alert_bytes: float = 300e9  # log a warning above this size of ply_files/
-    stats_interval: int = 100  # generations between two log lines with the running totals
-    metrics_port: int | None = None  # serve /metrics on 127.0.0.1 at this port
+    stats_interval: int = 100  # records between two log lines with the running totals; 0: none
+    metrics_port: int | None = None  # serve /metrics on 127.0.0.1 at this port; 0: a free one
 
     def policy(self) -> Policy:
         """Take the part that travels with the segments."""

@@ -105,6 +105,16 @@ class Snapshot:
 
     # --- giving -----------------------------------------------------------------------------------------
     @property
+    def counters(self) -> Mapping[Key, float]:
+        """The counters and the leader's gauges as last read; to be read only."""
+        return self._numbers.counters
+
+    @property
+    def free(self) -> tuple[int, int]:
+        """Free bytes and all bytes of the file system of data_dir as last read; zeros before that."""
+        return self._free
+
+    @property
     def exemplars(self) -> dict[Key, dict[int, tuple[str, float, float]]]:
         """The last sampled generation of each bucket: trace id, value, time."""
         return self._numbers.exemplars

@@ -14,10 +14,12 @@ from otel_gen.files import Folder
 from otel_gen.inspecting import inspect_job
 from otel_gen.journal import Journal
 from otel_gen.leading import LeaderThread
-from otel_gen.metrics import Snapshot
+from otel_gen.metrics import RecordsCollector, Snapshot
+from otel_gen.server import MetricsPort, MetricsServer
 from otel_gen.settings import Policy, Settings
 from otel_gen.stager import Stager
 from otel_gen.tree import Tree
+from otel_gen.watch import Watch
 
 _FEEDBACK_SEGMENT = 64 * 1024
 _FORK_WAIT = 0.05
@@ -41,10 +43,11 @@ class Runtime:
         self.capture = Capture(
             settings, self.journal, self.stager, lambda job: inspect_job(self._staging, job), clock
         )
-        self.snapshot = Snapshot(
-            settings.data_dir, clock, self.journal.uncounted, lambda: self.journal.last
-        )
-        self.leading = LeaderThread(self._tree, clock, after=self.snapshot.refresh)
+        self.snapshot = Snapshot(settings.data_dir, clock, self.journal.uncounted, lambda: self.journal.last)
+        self.watch = Watch(settings, self.snapshot, clock)
+        self.leading = LeaderThread(self._tree, clock, after=self._after_pass)
+        self.port = None if settings.metrics_port is None else MetricsPort(self._serve)
+        self.journal.on_start = self._begin
         if leads:
             self.lead()
         self._forked_safely = True
@@ -52,9 +55,24 @@ class Runtime:
     def lead(self) -> None:
         """Let this process be the leader, from its first event on."""
         self.leads = True
-        self.journal.on_start = self.leading.start
         if self.journal.last:
             self.leading.start()
+
+    def _begin(self) -> None:
+        """The first event: start the threads, each of which returns at once."""
+        if self.leads:
+            self.leading.start()
+        if self.port is not None:
+            self.port.start()
+
+    def _after_pass(self, leads: bool) -> None:
+        self.snapshot.refresh()
+        self.watch.look(leads=leads)
+
+    def _serve(self) -> MetricsServer:
+        return MetricsServer(
+            self.settings.data_dir, self.settings.metrics_port or 0, collector=RecordsCollector(self.snapshot)
+        )
 
     def _tree(self) -> Tree:
         return Tree(self.settings.data_dir)
@@ -83,6 +101,8 @@ class Runtime:
         self.journal.close(max(until - time.monotonic(), 0))
         delivered = self._drain(until) if self.leads and used else True
         self.leading.stop(max(until - time.monotonic(), 0.1))
+        if self.port is not None:
+            self.port.stop(max(until - time.monotonic(), 0.1))
         return delivered and not self.journal.backlog_bytes
 
     def _drain(self, until: float) -> bool:
@@ -114,12 +134,16 @@ class Runtime:
         """Close the index' connections and hold the journal, so that a child inherits neither half-done."""
         self._forked_safely = self.leading.before_fork(_FORK_WAIT)
         self.snapshot.hold(_FORK_WAIT)
+        if self.port is not None:
+            self.port.hold(_FORK_WAIT)
         self.journal.hold()
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
         self.journal.release()
         self.snapshot.release()
+        if self.port is not None:
+            self.port.release()
         if self._forked_safely:
             self.leading.after_fork_in_parent()
 
@@ -129,6 +153,8 @@ class Runtime:
         self.journal.forget()
         for fd in self.leading.descriptors():
             os.close(fd)
+        if self.port is not None:
+            self.port.forget()
         return Runtime(
             self.settings, self.clock, leads=self.leads and self._forked_safely, policy=self._policy
         )
