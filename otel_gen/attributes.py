@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from math import isfinite
 from typing import Any
 
 from otel_gen import sanitize
@@ -20,6 +21,8 @@ MAX_PROMPT = 65_536
 _MAX_TEXT = 8_192
 _MAX_CUSTOM = 16_384
 _SHORT = 128
+_FEW = 64
+_INT64 = 1 << 63
 _TASK_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 
 
@@ -43,7 +46,25 @@ def config_attributes(config: Any) -> Attributes:
     """Describe the miner's settings in force, with their hash."""
     if config is None:
         return {}
-    encoded = structured(config)
+    if type(config) is dict and len(config) <= _FEW and all(map(_plain_item, config.items())):
+        return _config_of(canonical(config))
+    return _config_of(structured(config).encode())
+
+
+def _plain_item(item: tuple[Any, Any]) -> bool:
+    """Tell what needs no sanitiser: a short ASCII text as key; a bool, a number, or the same as value."""
+    key, value = item
+    kind = type(value)
+    short = kind is str and len(value) <= _SHORT and value.isascii()
+    number = (
+        kind is bool or (kind is float and isfinite(value)) or (kind is int and -_INT64 <= value < _INT64)
+    )
+    return type(key) is str and len(key) <= _SHORT and key.isascii() and (short or number)
+
+
+@lru_cache(maxsize=64)
+def _config_of(canonical_json: bytes) -> Attributes:
+    encoded = canonical_json.decode()
     return {
         sc.MINER_CONFIG: encoded,
         sc.MINER_CONFIG_HASH: f"sha256:{hashlib.sha256(encoded.encode()).hexdigest()}",

@@ -54,20 +54,16 @@ class Capture:
             return attrs.filtered(attributes)
         return {key: value for key, value in attributes.items() if value is not None}
 
-    def end_span(self, span: Any, attributes: dict[str, Any], end: int, *, failed: bool) -> None:
-        """End the application's span."""
-        text = attributes.get(sc.ERROR_MESSAGE) if self.settings.capture_content else None
-        tracing.end(span, self.visible(attributes), end, (text or "") if failed else None)
-
-    def remember(self, generation_id: str, context: Any) -> None:
-        """Keep a generation's span context, so that its feedback can be linked; bounded."""
-        self._contexts[generation_id] = context
+    def remember(self, generation_id: str, span: Any) -> None:
+        """Keep a generation's span, so that its feedback can be linked; bounded."""
+        self._contexts[generation_id] = span
         if len(self._contexts) > _REMEMBERED:
             self._contexts.popitem(last=False)
 
     def context_of(self, generation_id: str) -> Any:
         """Find the span context of a generation of this process; None where it is not known (any more)."""
-        return self._contexts.get(generation_id)
+        span = self._contexts.get(generation_id)
+        return None if span is None else span.get_span_context()
 
     # --- artifacts -----------------------------------------------------------------------------------
     def hand_over(self, stage: Callable[..., None], kind: str, source: Any) -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cache, lru_cache, partial
 
-
 _boot = partial(time.clock_gettime_ns, time.CLOCK_BOOTTIME)
 
 

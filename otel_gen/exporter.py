@@ -44,7 +44,10 @@ class JournalExporter(SpanExporter):
         It is what `export` makes of a ReadableSpan with these members; building that costs 3 us a span.
         """
         event = Span(attributes[sc.GENERATION_ID], name, *ids, start, end, boot, attributes)
-        return self.journal.append(bounded(event), sheddable=sc.STAGE_NAME in attributes)
+        payload = encode(event)
+        if len(payload) > _ROOM:
+            payload = bounded(event)
+        return self.journal.append(payload, sheddable=sc.STAGE_NAME in attributes)
 
     def take(self, event: Span | Feedback) -> int:
         """Journal what a span says; returns its ticket."""

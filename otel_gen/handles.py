@@ -79,9 +79,9 @@ class Generation(Scope, Waiting):
             attributes.update(attrs.caption(attributes.get(sc.TASK_TYPE), prompt, image.length))
         attributes.update(attrs.custom({k: v for k, v in keywords.items() if k not in _TASK_NAMES}))
         context = tracing.current_context()
-        own = self.begin_span(sc.GENERATION_SPAN, attributes, context, tracing.current_span(context))
+        self.begin_span(sc.GENERATION_SPAN, attributes, context, tracing.current_span(context))
         self.append(Started(self.id, self.start_wall, self.start_boot, *self.ids, attributes))
-        self.capture.remember(self.id, own)
+        self.capture.remember(self.id, self.span)
         if image is not None:
             self._stage_job("image", image.source, image.size, mutable=image.mutable)
 
@@ -281,6 +281,5 @@ class Generation(Scope, Waiting):
         return attrs.said("cancelled" if failure.error_type == "cancelled" else "failed", **found)
 
     def _end_own_span(self) -> None:
-        if self.own:
-            failed = self._attributes.get(sc.SAID) in ("failed", "cancelled")
-            self.capture.end_span(self.span, self._attributes, self.end_wall, failed=failed)
+        failed = self._attributes.get(sc.SAID) in ("failed", "cancelled")
+        self.end_own_span(self._attributes, self.end_wall, failed=failed)

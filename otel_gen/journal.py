@@ -155,10 +155,10 @@ class Journal:
     def _try_write(self, ticket: int, payload: bytes) -> bool:
         self._busy = True  # a signal handler that lands here goes to the backlog
         try:
-            if self._writer is None or not self._writer.fits(len(payload)):
-                self._roll()
-            assert self._writer is not None  # noqa: S101 - _roll made one or raised
-            self._writer.put(ticket, payload)
+            writer = self._writer
+            if writer is None or not writer.fits(len(payload)):
+                writer = self._roll()
+            writer.put(ticket, payload)
             self._written = ticket
         except (OSError, StorageError):
             return False
@@ -178,7 +178,7 @@ class Journal:
         self._wake.set()
         return ticket
 
-    def _roll(self) -> None:
+    def _roll(self) -> Writer:
         writer, self._spare = self._spare or self._make(), None
         try:
             writer.publish()
@@ -191,6 +191,7 @@ class Journal:
         self._unsynced.append(writer)
         self._writer = writer
         self.names.append(writer.name + SUFFIX)
+        return writer
 
     def _make(self, size: int = 0) -> Writer:
         if self._folder is None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from otel_gen import semconv as sc
 from otel_gen import tracing
 from otel_gen.capture import Capture
 from otel_gen.events import SpanIds
@@ -42,12 +42,14 @@ class Scope:
         "faults",
         "ids",
         "own",
+        "shown",
         "span",
         "start_boot",
         "start_wall",
     )
 
     ids: SpanIds
+    shown: dict[str, Any]
 
     def __init__(self, capture: Capture) -> None:
         self.capture = capture
@@ -68,7 +70,8 @@ class Scope:
 
     def detach(self) -> None:
         """Undo attach; in another thread, or where an outer block ended first, there is nothing to undo."""
-        here = current.get() is self or self._around(current.get())
+        innermost = current.get()
+        here = innermost is self or self._around(innermost)
         outer, token, var = self.outer, self._token, self._var
         self._token = self._var = None
         if var is None or not here:
@@ -91,26 +94,36 @@ class Scope:
             scope = scope.outer
         return scope is self
 
-    def begin_span(self, name: str, attributes: dict[str, Any], context: Any, parent_span: Any) -> Any:
-        """Start the application's span and take its ids; returns its span context."""
-        capture, parent = self.capture, parent_span.get_span_context()
-        self.start_wall, self.start_boot = capture.clock.wall(), capture.clock.boot()
-        self.span, self.own = capture.tracing.start(
-            name, lambda: capture.visible(attributes), context, parent, self.start_wall
+    def begin_span(self, name: str, attributes: dict[str, Any], context: Any, parent_span: Any) -> None:
+        """Start the application's span and take its ids."""
+        capture = self.capture
+        clock = capture.clock
+        self.start_wall, self.start_boot = clock.wall(), clock.boot()
+        self.span, self.own, self.ids = capture.tracing.start(
+            name, lambda: self.showing(attributes), context, parent_span.get_span_context(), self.start_wall
         )
         self.context = tracing.within(self.span, context)
-        own = self.span.get_span_context()
-        above = f"{parent.span_id:016x}" if parent.is_valid else ""
-        self.ids = (f"{own.trace_id:032x}", f"{own.span_id:016x}", above, own.trace_flags & 1)
-        return own
+
+    def showing(self, attributes: dict[str, Any]) -> dict[str, Any]:
+        """Choose what the application's span may show, and remember it."""
+        self.shown = self.capture.visible(attributes)
+        return self.shown
+
+    def end_own_span(self, attributes: dict[str, Any], end: int, *, failed: bool) -> None:
+        """End the application's span with what is new since it began."""
+        if self.own:
+            found, shown = self.capture.visible(attributes), self.shown
+            new = {key: value for key, value in found.items() if key not in shown or shown[key] != value}
+            text = found.get(sc.ERROR_MESSAGE, "") if failed else None
+            tracing.end(self.span, new, end, text)
 
     def end_time(self) -> int:
         return self.start_wall + max(self.capture.clock.boot() - self.start_boot, 0)
 
 
 def new_id(wall: int) -> str:
-    """Make a UUID version 7: ids sort by time; random bits come from the kernel, so a fork repeats none."""
-    value = (wall // 1_000_000 & (1 << 48) - 1) << 80 | int.from_bytes(os.urandom(10), "big")
+    """Make a UUID version 7: ids sort by time; the random bits start anew from the kernel in a forked child."""
+    value = (wall // 1_000_000 & (1 << 48) - 1) << 80 | tracing.random_bits(80)
     value = value & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62
     text = f"{value:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -73,16 +73,15 @@ class Stage(Scope):
             status = self._fail(error)
         self._attributes[sc.STAGE_STATUS] = status
         end = self.end_time()
-        failed = status != "ok"
         generation = self._generation
         ticket = self.capture.exporter.own(
             self.name, self.ids, dict(self._attributes), self.start_wall, end, self.start_boot
         )
         if ticket > generation.ticket:
             generation.ticket = ticket
-        generation.sync_late()
-        if self.own:
-            self.capture.end_span(self.span, self._attributes, end, failed=failed)
+        if generation.over:
+            generation.sync_late()
+        self.end_own_span(self._attributes, end, failed=status != "ok")
 
     def _fail(self, error: BaseException) -> str:
         failure = describe(error)

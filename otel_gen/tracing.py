@@ -18,6 +18,7 @@ from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, Status, Sta
 
 from otel_gen import semconv as sc
 from otel_gen._version import __version__
+from otel_gen.events import SpanIds
 
 _NO_PROVIDERS = (trace.ProxyTracerProvider, type(None))
 _UNKNOWN = object()
@@ -52,15 +53,16 @@ class Tracing:
 
     def start(
         self, name: str, attributes: Any, context: Any, parent: SpanContext, start_time: int
-    ) -> tuple[Span, bool]:
-        """Give the span that stands in the context, and whether it is the application's own."""
+    ) -> tuple[Span, bool, SpanIds]:
+        """Give the span that stands in the context, whether it is the application's own, and its ids."""
         tracer = self._current_tracer()
         span = None if tracer is None else _started(tracer, name, attributes(), context, start_time, None)
+        above = f"{parent.span_id:016x}" if parent.is_valid else ""
         if span is not None:
             own = span.get_span_context()
             if own.is_valid and own.span_id != parent.span_id:
-                return span, True
-        return NonRecordingSpan(_new_context(parent)), False
+                return span, True, (f"{own.trace_id:032x}", f"{own.span_id:016x}", above, own.trace_flags & 1)
+        return _standing(parent, above)
 
     def own_span(
         self, name: str, attributes: Any, context: Any, start_time: int, links: Any = None
@@ -104,11 +106,17 @@ def end(span: Span, attributes: Any, end_time: int, failed: str | None) -> None:
         span.end(end_time=end_time)
 
 
-def _new_context(parent: SpanContext) -> SpanContext:
-    trace_id = parent.trace_id if parent.is_valid else _random.getrandbits(128) or 1
-    flags = _FLAGS[parent.trace_flags & 1 if parent.is_valid else 0]
+def _standing(parent: SpanContext, above: str) -> tuple[Span, bool, SpanIds]:
+    """Make a span with new ids that only stands in the context."""
+    trace_id, flags = (
+        (parent.trace_id, parent.trace_flags & 1) if above else (_random.getrandbits(128) or 1, 0)
+    )
     span_id = _random.getrandbits(64) or 1
-    return SpanContext(trace_id, span_id, is_remote=False, trace_flags=flags, trace_state=parent.trace_state)
+    context = SpanContext(trace_id, span_id, False, _FLAGS[flags], parent.trace_state)
+    return NonRecordingSpan(context), False, (f"{trace_id:032x}", f"{span_id:016x}", above, flags)
+
+
+random_bits = _random.getrandbits
 
 
 def logs_wanted() -> bool:

@@ -167,7 +167,7 @@ def recovery(folder: str) -> Any:
     code = (
         "import os, otel_gen\nfrom tests.bench import workload\n"
         f"otel_gen.configure(data_dir={folder!r}, durability='process', registry=None)\n"
-        "import otel_gen.runtime as r; r._process.configured.journal.on_start = lambda: None\n"
+        "from otel_gen.install import active; active().journal.on_start = lambda: None\n"
         "for n in range(10000):\n"
         "    g = otel_gen.generation(task_type='TEXT-TO-3D', prompt=workload.PROMPT).__enter__()\n"
         "    for name, attributes in workload.STAGES:\n"
