@@ -72,7 +72,8 @@ class Generation:
         self._seen(span.end)
 
     def _seen(self, wall: int) -> None:
-        self.last_wall = max(self.last_wall, wall)
+        if wall > self.last_wall:
+            self.last_wall = wall
 
     @property
     def known(self) -> bool:

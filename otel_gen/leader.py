@@ -48,7 +48,7 @@ class Leader:
         self, tree: Tree, clock: Clock, *, today: dict[str, Any] | None = None, paced: bool = False
     ) -> None:
         self.tree, self.clock = tree, clock
-        self._today, self._paced = today or {}, paced
+        self._today, self.paced = today or {}, paced
         self._staged_before = set(tree.staging.names())
         self.view = View(tree.segments)
         self.delivery = Delivery(tree, clock, self._today)
@@ -89,12 +89,12 @@ class Leader:
             self._breathe()
 
     def _take(self, source: Source, sequence: int, event: Event) -> None:
-        if isinstance(event, Feedback):
+        if isinstance(event, (Span, Noted, Started, Began)):
+            self._fold(source, event)
+        elif isinstance(event, Feedback):
             source.refs += 1
             event_id = event.origin or f"{source.worker}-{sequence}"
             self.waiting.append((Verdict(event_id, source.boot_id, event), source))
-        elif isinstance(event, (Started, Noted, Began, Span)):
-            self._fold(source, event)
         elif isinstance(event, Command):
             self.commands.append(event)
 
@@ -108,11 +108,12 @@ class Leader:
         if source not in one.sources:
             one.sources.add(source)
             source.refs += 1
-        one.gen.apply(event)
-        if isinstance(event, (Started, Span)) and one.gen.task_id:
-            self._attempts.add(one.gen.task_id, (one.gen.start, event.id))
-        if isinstance(event, Span) or one.gen.root is not None:
-            self._dirty.add(event.id)
+        gen = one.gen
+        gen.apply(event)
+        if (event is gen.started or event is gen.root) and gen.task_id:
+            self._attempts.add(gen.task_id, (gen.start, gen.id))
+        if gen.root is not None or not gen.known:
+            self._dirty.add(gen.id)
 
     def _is_done(self, event: Started | Noted | Began | Span) -> bool:
         """Tell whether the record is written; a start that came after this leader's first pass cannot be."""
@@ -318,7 +319,7 @@ class Leader:
 
     def _breathe(self) -> None:
         """Give the interpreter lock away every 0.2 ms, so that the application's threads never wait long."""
-        if self._paced and time.perf_counter() - self._slice_start > _SLICE:
+        if self.paced and time.perf_counter() - self._slice_start > _SLICE:
             time.sleep(_PAUSE)
             self._slice_start = time.perf_counter()
 

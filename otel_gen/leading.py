@@ -39,6 +39,7 @@ class LeaderThread:
         self._lock: LeaderLock | None = None
         self._leader: Leader | None = None
         self._pause = 0.0
+        self._paced = True
         self._said = -60.0
         self._thread: threading.Thread | None = None
 
@@ -69,16 +70,25 @@ class LeaderThread:
             self._wake.wait(self._pause or (self.PASS if self._leader is not None else self.TRY))
             self._wake.clear()
 
-    def once(self) -> bool:
-        """Do one pass, if the lock can be had; tell whether one was done."""
-        with self._step:
-            try:
-                done = self._pass()
-            except Exception as error:  # noqa: BLE001 - whatever it is, the journal keeps all and this thread must live
-                self._complain(error)
-                return False
-            self._pause = 0.0
-            return done
+    def hurry(self) -> None:
+        """Give the interpreter lock away no more: the application waits for the last records."""
+        self._paced, leader = False, self._leader
+        if leader is not None:
+            leader.paced = False
+
+    def once(self, timeout: float = -1) -> bool:
+        """Do one pass, if the lock can be had; tell whether one was done within the time."""
+        if not self._step.acquire(timeout=timeout):
+            return False
+        try:
+            done = self._pass()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the journal keeps all and this thread must live
+            self._complain(error)
+            return False
+        finally:
+            self._step.release()
+        self._pause = 0.0
+        return done
 
     def _pass(self) -> bool:
         if self._tree is None or self._tree.gone():
@@ -89,7 +99,7 @@ class LeaderThread:
         if self._leader is None:
             if not self._lock.take():
                 return False
-            self._leader = Leader(self._tree, self._clock, today=self._today, paced=True)
+            self._leader = Leader(self._tree, self._clock, today=self._today, paced=self._paced)
         self._leader.step()
         commands.carry_out(self._leader)
         self._lock.beat(self._clock.boot())

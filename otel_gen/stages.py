@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -32,7 +33,8 @@ def _ended(span: Span) -> Record:
         "duration_seconds": seconds(span.end - span.start),
         "span_id": span.span_id,
         "parent_span_id": span.parent_id or None,
-        "attributes": custom(span.attributes) | _error(span.attributes),
+        "attributes": custom(span.attributes)
+        | (_error(span.attributes) if sc.ERROR_TYPE in span.attributes else {}),
     }
 
 
@@ -71,11 +73,21 @@ def custom(attributes: dict[str, Any]) -> Record:
     """Collect the caller's own attributes under their own names."""
     found: Record = {}
     for key, value in attributes.items():
-        if key.startswith(sc.ATTRIBUTE):
-            found[key[len(sc.ATTRIBUTE) :]] = value
-        elif key.startswith(sc.STRUCTURED):
-            found[key[len(sc.STRUCTURED) :]] = json_value(value, None)
+        name = _own_name(key)
+        if name is not None:
+            found[name] = json_value(value, None) if key[:_STRUCTURED] == sc.STRUCTURED else value
     return found
+
+
+@lru_cache(maxsize=4096)
+def _own_name(key: str) -> str | None:
+    for prefix in (sc.ATTRIBUTE, sc.STRUCTURED):
+        if key.startswith(prefix):
+            return key[len(prefix) :]
+    return None
+
+
+_STRUCTURED = len(sc.STRUCTURED)
 
 
 def seconds(ns: int) -> float:

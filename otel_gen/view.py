@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -40,6 +40,13 @@ class Source:
     def done(self) -> bool:
         """Tell whether nothing will be read from it any more and nothing needs it."""
         return self.finished and self.refs == 0
+
+    def take_frame_of_its_own(self, event: Event) -> None:
+        """Take what the segment says of itself: its header, or that it is sealed."""
+        if isinstance(event, Header):
+            self.take_header(event)
+        elif isinstance(event, Sealed):
+            self.sealed, self.closed = True, event.closed
 
     def take_header(self, header: Header) -> None:
         """Learn whose segment this is."""
@@ -120,18 +127,18 @@ class View:
         return event
 
     def _is_new(self, source: Source, sequence: int, event: Event) -> bool:
-        if isinstance(event, Header):
-            source.take_header(event)
-            return False
-        if isinstance(event, Sealed):
-            source.sealed, source.closed = True, event.closed
+        if not sequence:
+            source.take_frame_of_its_own(event)
             return False
         if sequence <= self.seen.get(source.worker, 0) or self._was_retired(source.worker, sequence):
             return False
         self.seen[source.worker] = source.last = sequence
         source.begin = source.begin or sequence
-        source.first = min(source.first, sequence)
-        _count(source.counts, event)
+        if sequence < source.first:
+            source.first = sequence
+        count = _COUNTED.get(type(event))
+        if count is not None:
+            count(source.counts, event)
         return True
 
     def _was_retired(self, worker: str, sequence: int) -> bool:
@@ -189,18 +196,24 @@ class View:
         self.sources.clear()
 
 
-def _count(counts: Counts, event: Event) -> None:
-    """Count what is counted from events, not from lines. A replayed span counts nothing."""
-    if isinstance(event, Started):
-        counts["gen3d_generations_started", aggregate.task_type(event.attributes.get(sc.TASK_TYPE))] += 1
-        seen: Any = event.attributes.get(sc.VALIDATOR_UID)
-        if seen is not None:
-            counts["gen3d_submissions", aggregate.validator(seen)] += 0
-    elif isinstance(event, Noted) and event.attributes.get(sc.SAID) == "submitted":
-        uid: Any = event.attributes.get(sc.VALIDATOR_UID)
-        counts["gen3d_submissions", aggregate.validator(uid)] += 1
-    elif isinstance(event, Counted):
-        counts[f"gen3d_{event.name}", event.label] += event.n
+def _start(counts: Counts, event: Started) -> None:
+    counts["gen3d_generations_started", aggregate.task_type(event.attributes.get(sc.TASK_TYPE))] += 1
+    seen: Any = event.attributes.get(sc.VALIDATOR_UID)
+    if seen is not None:
+        counts["gen3d_submissions", aggregate.validator(seen)] += 0
+
+
+def _note(counts: Counts, event: Noted) -> None:
+    if event.attributes.get(sc.SAID) == "submitted":
+        counts["gen3d_submissions", aggregate.validator(event.attributes.get(sc.VALIDATOR_UID))] += 1
+
+
+def _counted(counts: Counts, event: Counted) -> None:
+    counts[f"gen3d_{event.name}", event.label] += event.n
+
+
+_COUNTED: dict[type, Callable[[Counts, Any], None]] = {Started: _start, Noted: _note, Counted: _counted}
+"""What is counted from events, not from lines. A replayed span counts nothing."""
 
 
 __all__ = ["Counts", "Source", "Span", "View"]

@@ -96,6 +96,7 @@ class Runtime:
         """Take no more, bring everything to disk, wait for its delivery and tell whether it is delivered."""
         until = time.monotonic() + timeout
         self.capture.closed = True
+        self.leading.hurry()
         self.stager.close(max(until - time.monotonic(), 0))
         used = bool(self.journal.last)
         self.journal.close(max(until - time.monotonic(), 0))
@@ -107,7 +108,7 @@ class Runtime:
 
     def _drain(self, until: float) -> bool:
         while True:
-            if self.leading.once() or self._dealt_with():
+            if self.leading.once(max(until - time.monotonic(), 0)) or self._dealt_with():
                 return True
             if time.monotonic() > until:
                 return False
