@@ -148,10 +148,14 @@ class Folder:
         """Write a file so that a reader, or a crash, sees the old or the new one: temp, fsync, rename."""
         temporary = f".{name}.tmp"
         self.unlink(temporary)
-        with self.opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as fd:
-            write_all(fd, data)
-            os.fsync(fd)
-        self.rename(temporary, name)
+        try:
+            with self.opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as fd:
+                write_all(fd, data)
+                os.fsync(fd)
+            self.rename(temporary, name)
+        except OSError:
+            self.unlink(temporary)
+            raise
         self.sync()
 
     def append(self, name: str, data: bytes) -> None:

@@ -112,9 +112,31 @@ def open_index(folder: Folder) -> Index | None:
         if index.meta("version") == VERSION and index.db.execute("PRAGMA quick_check").fetchone() == ("ok",):
             return index
         index.close()
-    except (sqlite3.DatabaseError, StorageError):
+    except StorageError:
         return None
+    except sqlite3.DatabaseError as error:
+        if temporary(error):
+            raise
     return None
+
+
+_TEMPORARY = (
+    "full",
+    "disk i/o",
+    "locked",
+    "unable to open",
+    "readonly",
+    "read-only",
+    "out of memory",
+    "busy",
+)
+
+
+def temporary(error: BaseException) -> bool:
+    """Tell an error of the disk or of the moment from damage: a new index would meet it too."""
+    return isinstance(error, sqlite3.OperationalError) and any(
+        word in str(error).lower() for word in _TEMPORARY
+    )
 
 
 def create_index(folder: Folder) -> Index:

@@ -247,24 +247,26 @@ class Journal:
         self._ticked = set(self._announced)
 
     def _cycle(self) -> None:
-        if self._wanted > self._synced or self._stalled:
-            self._sync()
+        synced = self._sync() if self._wanted > self._synced or self._stalled else True
         if self._writer is not None and self._writer.gone():
             self._rescue(0)
         self._tick()
         self._flush_counts()
-        self._drain()
+        if self._drain() and synced:
+            self._stalled = False
         self._prepare_spare()
         self._let_go()
         self._notify()
 
-    def _drain(self) -> None:
-        while self._backlog:
-            with self._lock:
-                if not self._backlog or not self._try_write(*self._backlog[0]):
-                    return
+    def _drain(self) -> bool:
+        """Write the backlog; tell whether nothing is left of it. New events queue up behind the lock meanwhile."""
+        with self._lock:
+            while self._backlog:
+                if not self._try_write(*self._backlog[0]):
+                    return False
                 self._backlog_bytes -= len(self._backlog.popleft()[1]) + 64
-            self._wake.set()
+                self._wake.set()
+            return True
 
     def _flush_counts(self) -> None:
         for (name, label), n in list(self._counts.items()):
@@ -277,22 +279,22 @@ class Journal:
                 if not self._counts[name, label]:
                     del self._counts[name, label]
 
-    def _sync(self) -> None:
+    def _sync(self) -> bool:
         with self._lock:
             target, writers, folder = self._written, list(self._unsynced), self._folder
         if self._poisoned or not _synced(writers, folder):
-            self._replace_unsyncable()
-            return
+            return self._replace_unsyncable()
         with self._lock:
             self._unsynced = [w for w in self._unsynced if w is self._writer or w not in writers]
-            self._synced, self._stalled = max(self._synced, target), False
+            self._synced = max(self._synced, target)
+        return True
 
-    def _replace_unsyncable(self) -> None:
+    def _replace_unsyncable(self) -> bool:
         """After a failed fsync its pages count as clean: never ask that descriptor again."""
         if not self._poisoned:
             self.count("capture_errors", "fsync")
         self._poisoned = not self._rescue(self._synced)
-        self._stalled = self._poisoned
+        return not self._poisoned
 
     def _rescue(self, after: int) -> bool:
         """Copy the events behind a ticket into a fresh segment; they keep their numbers, so no reader sees a pair."""

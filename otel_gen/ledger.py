@@ -36,8 +36,6 @@ class Ledger:
         self.amendments = Lines(tree.root, AMENDMENTS)
         self._config = Lines(tree.root, CONFIG_HISTORY)
         self._aside = Lines(tree.quarantine, ASIDE)
-        self.caught_up: set[str] = set()
-        """Generations whose record stood in the files and not in the index."""
         self.aside_ids: set[str] = set()
         self.aside_counts: Counts = Counter()
         self.aggregates = Aggregates()
@@ -57,6 +55,8 @@ class Ledger:
             found = indexes.open_index(self._tree.dot)
             self.index: Index = self._rebuilt() if found is None else self._ready(found)
         except (sqlite3.DatabaseError, msgspec.MsgspecError, ValueError, TypeError, LookupError) as error:
+            if indexes.temporary(error):
+                raise
             log.warning("otel_gen makes its index anew from the files: %s", error)
             self.index = self._rebuilt()
         self._doomed = self.index.doomed()
@@ -104,7 +104,6 @@ class Ledger:
                     id_ = record["metadata"]["generation_id"]
                     if not index.is_delivered(id_):
                         restore.record(record)
-                        self.caught_up.add(id_)
             for lines, offset in self._unmarked(index, "amendments", self.amendments):
                 for amendment in filter(is_amendment, parsed(lines, offset)):
                     if not index.amended(amendment["event_id"]):
