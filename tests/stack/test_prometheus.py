@@ -14,7 +14,7 @@ import pytest
 
 from . import binaries
 from .conftest import need
-from .exporter import Exporter, serving
+from .miner import Miner, serving
 from .servers import Collector, Prometheus, running_collector, running_prometheus, wait_for
 
 HOME = binaries.ROOT / "collector" / "prometheus"
@@ -73,7 +73,7 @@ def test_the_unit_tests_of_the_rules_notice_a_wrong_rule(tmp_path: Path, right: 
 @pytest.mark.timeout(180)
 def test_the_page_fires_for_a_validator_that_rejects_everything(prometheus: Path, tmp_path: Path) -> None:
     with _watched(prometheus, tmp_path) as (miner, server):
-        miner.validator(57)
+        miner.seen(57)
         _answer(miner, server, {57: 0})
         page = wait_for(lambda: _answer(miner, server, {57: 0}) and server.firing(PAGE), PAGE, 90)
         mine = wait_for(
@@ -91,7 +91,7 @@ def test_the_page_stays_silent_at_45_percent_and_names_the_one_that_rejects(
     shares = {57: 0, 142: 45, 212: 45, 27: 45, 49: 45}
     with _watched(prometheus, tmp_path) as (miner, server):
         for uid in shares:
-            miner.validator(uid)
+            miner.seen(uid)
         alone = wait_for(
             lambda: _answer(miner, server, shares) and server.firing(VALIDATOR_PAGE), VALIDATOR_PAGE, 90
         )
@@ -107,7 +107,7 @@ def test_the_page_stays_silent_at_45_percent_and_names_the_one_that_rejects(
 @pytest.mark.timeout(180)
 def test_no_page_is_even_pending_for_a_validator_at_45_percent(prometheus: Path, tmp_path: Path) -> None:
     with _watched(prometheus, tmp_path) as (miner, server):
-        miner.validator(57)
+        miner.seen(57)
         wait_for(lambda: _answer(miner, server, {57: 45}) and _bound(server), "a recorded bound", 60)
         accepted, judged, upper = _bound(server)
         assert server.query("count_over_time(ALERTS[5m])") == []
@@ -121,7 +121,7 @@ def test_prometheus_keeps_the_trace_ids_of_slow_generations(prometheus: Path, tm
     with _watched(prometheus, tmp_path) as (miner, server):
         miner.generation(57, "accepted")
         found = wait_for(lambda: server.exemplars("gen3d_stage_duration_seconds_bucket"), "exemplars")
-    assert {labels["trace_id"] for labels in found} == {f"{1:032x}"}
+    assert {labels["trace_id"] for labels in found} == miner.traces
 
 
 @pytest.mark.stack
@@ -129,10 +129,10 @@ def test_prometheus_keeps_the_trace_ids_of_slow_generations(prometheus: Path, tm
 def test_the_committed_configuration_counts_each_generation_once_beside_the_collector(
     prometheus: Path, otelcol: Path, tmp_path: Path
 ) -> None:
-    with serving() as (miner, target), running_collector(otelcol, tmp_path, target) as agent:
+    with serving(tmp_path) as (miner, target), running_collector(otelcol, tmp_path, target) as agent:
         miner.generation(57, "accepted")
         with running_prometheus(prometheus, tmp_path / "tsdb", _committed(target, agent)) as server:
-            wait_for(lambda: server.query("gen3d_records_total"), "otel_gen's own metrics")
+            wait_for(lambda: server.query("gen3d_records_total == 1"), "otel_gen's own metrics")
             wait_for(lambda: server.query('up{job="otelcol"} == 1'), "the Collector's metrics about itself")
             wait_for(
                 lambda: _scraped(server, "otelcol_metrics") > 100,
@@ -156,14 +156,14 @@ def test_each_alert_leads_to_a_runbook_paragraph_and_to_a_dashboard_that_exist()
 
 
 @contextmanager
-def _watched(binary: Path, home: Path) -> Iterator[tuple[Exporter, Prometheus]]:
+def _watched(binary: Path, home: Path) -> Iterator[tuple[Miner, Prometheus]]:
     """A miner's metrics, scraped twice a second by a Prometheus with the fast copy of the rules."""
     rules = RULES.read_text()
     for slow, fast in FASTER:
         rules = rules.replace(slow, fast)
     (home / "rules.yml").write_text(rules)
     with (
-        serving() as (miner, target),
+        serving(home) as (miner, target),
         running_prometheus(binary, home / "tsdb", _config(target, home)) as server,
     ):
         yield miner, server
@@ -199,11 +199,10 @@ def _scraped(server: Prometheus, job: str) -> float:
     return answer[0][1] if answer else 0
 
 
-def _answer(miner: Exporter, server: Prometheus, accepted_percent: dict[int, int]) -> bool:
-    """Each validator judges four results; true once Prometheus has seen them."""
+def _answer(miner: Miner, server: Prometheus, accepted_percent: dict[int, int]) -> bool:
+    """Each validator judges four results of otel_gen's; true once Prometheus has seen them."""
     for uid, percent in accepted_percent.items():
         for _ in range(4):
-            miner.made += 1
             miner.verdict(uid, "accepted" if miner.made * 37 % 100 < percent else "rejected")
     return bool(server.query("gen3d_feedback_total"))
 
