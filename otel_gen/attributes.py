@@ -182,25 +182,45 @@ def filtered(attributes: Attributes) -> Attributes:
     """Keep what other systems may see: no prompt, hotkey, error text or free text of the caller."""
     shown: Attributes = {sc.FILTERED: True}
     for key, value in attributes.items():
-        if value is None:
-            continue
-        numeric = isinstance(value, (int, float)) and (key.startswith((sc.ATTRIBUTE, sc.FEEDBACK_PREFIX)))
-        if key in _VISIBLE or numeric or (key.startswith(sc.ARTIFACT) and not key.endswith(".staged")):
-            shown[key] = value
-    return shown | _closed(attributes)
+        look = _look(key)
+        found = None if look is None or value is None else look(value)
+        if found is not None:
+            shown[key] = found
+    return shown
 
 
-def _closed(attributes: Attributes) -> Attributes:
-    """Show a caller's words only where they come from a closed set or have the form of an id."""
-    task, kind, error = (attributes.get(key) for key in (sc.TASK_ID, sc.TASK_TYPE, sc.ERROR_TYPE))
-    found: Attributes = {}
-    if isinstance(task, str) and _TASK_ID.fullmatch(task):
-        found[sc.TASK_ID] = task
-    if kind is not None:
-        found[sc.TASK_TYPE] = kind if kind in sc.TASK_TYPES else sc.OTHER
-    if error is not None:
-        found[sc.ERROR_TYPE] = label(error)
-    return found
+def _task_id_shown(value: Any) -> str | None:
+    return value if isinstance(value, str) and _TASK_ID.fullmatch(value) else None
+
+
+def _task_type_shown(value: Any) -> str:
+    return value if value in sc.TASK_TYPES else sc.OTHER
+
+
+def _number_shown(value: Any) -> Any:
+    return value if isinstance(value, (int, float)) else None
+
+
+_LOOKS: dict[str, Callable[[Any], Any]] = {
+    sc.TASK_ID: _task_id_shown,
+    sc.TASK_TYPE: _task_type_shown,
+    sc.ERROR_TYPE: label,
+}
+"""A caller's words are shown only where they come from a closed set or have the form of an id."""
+
+
+@lru_cache(maxsize=4096)
+def _look(key: str) -> Callable[[Any], Any] | None:
+    """Give what makes a value fit for other eyes; None for what stays in the record."""
+    if key in _VISIBLE or (key.startswith(sc.ARTIFACT) and not key.endswith(".staged")):
+        return _as_it_is
+    if key.startswith((sc.ATTRIBUTE, sc.FEEDBACK_PREFIX)):
+        return _number_shown
+    return _LOOKS.get(key)
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
 
 
 def _positive(value: Any, least: int = 1) -> int | None:

@@ -105,17 +105,16 @@ class Scope:
         self.context = tracing.within(self.span, context)
 
     def showing(self, attributes: dict[str, Any]) -> dict[str, Any]:
-        """Choose what the application's span may show, and remember it."""
-        self.shown = self.capture.visible(attributes)
-        return self.shown
+        """Choose what the application's span may show from its begin, and remember of what."""
+        self.shown = dict(attributes)
+        return self.capture.visible(attributes)
 
     def end_own_span(self, attributes: dict[str, Any], end: int, *, failed: bool) -> None:
         """End the application's span with what is new since it began."""
         if self.own:
-            found, shown = self.capture.visible(attributes), self.shown
-            new = {key: value for key, value in found.items() if key not in shown or shown[key] != value}
-            text = found.get(sc.ERROR_MESSAGE, "") if failed else None
-            tracing.end(self.span, new, end, text)
+            before = self.shown.get
+            new = self.capture.visible({key: v for key, v in attributes.items() if before(key) is not v})
+            tracing.end(self.span, new, end, new.get(sc.ERROR_MESSAGE, "") if failed else None)
 
     def end_time(self) -> int:
         return self.start_wall + max(self.capture.clock.boot() - self.start_boot, 0)
