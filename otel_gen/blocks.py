@@ -65,6 +65,8 @@ class _Block:
 
     def _mine(self) -> Any:
         """Take the handle that this context entered last, else the one entered last anywhere."""
+        if len(self._entered) == 1:
+            return self._entered.pop()
         here = current.get()
         for mine in () if here is None else (here, here.generation):
             if mine in self._entered:

@@ -115,7 +115,8 @@ def journalled(
 def show(capture: Capture, found: Feedback, ticket: int) -> None:
     """Show a feedback to the application's pipeline: a span of its own, linked, and the evaluation event."""
     try:
-        _show(capture, found, f"{capture.journal.worker}-{ticket}")
+        if capture.tracing.present or tracing.logs_wanted():
+            _show(capture, found, f"{capture.journal.worker}-{ticket}")
     except Exception as error:  # noqa: BLE001 - it is journalled; what a neighbour does is not its fault
         capture.faults.report("feedback span", error)
 

@@ -70,11 +70,13 @@ class Scope:
 
     def detach(self) -> None:
         """Undo attach; in another thread, or where an outer block ended first, there is nothing to undo."""
-        innermost = current.get()
+        token, var, innermost = self._token, self._var, current.get()
+        if var is None:
+            return
         here = innermost is self or self._around(innermost)
-        outer, token, var = self.outer, self._token, self._var
+        outer = self.outer
         self._token = self._var = None
-        if var is None or not here:
+        if not here:
             return
         try:
             current.reset(var)

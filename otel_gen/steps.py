@@ -35,7 +35,8 @@ class Stage(Scope):
 
     @guarded
     def _start(self, attributes: dict[str, Any]) -> None:
-        self._attributes.update(attrs.custom(attributes))
+        if attributes:
+            self._attributes.update(attrs.custom(attributes))
         context, parent = self._stand(current.get(), tracing.current_context())
         self.begin_span(attrs.span_name(self.name), self._attributes, context, parent)
         self.capture.journal.announce(self, self._begun)
@@ -75,7 +76,7 @@ class Stage(Scope):
         end = self.end_time()
         generation = self._generation
         ticket = self.capture.exporter.own(
-            self.name, self.ids, dict(self._attributes), self.start_wall, end, self.start_boot
+            self.name, self.ids, self._attributes, self.start_wall, end, self.start_boot
         )
         if ticket > generation.ticket:
             generation.ticket = ticket

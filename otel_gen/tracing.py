@@ -51,6 +51,11 @@ class Tracing:
             self._provider = provider
         return self._tracer
 
+    @property
+    def present(self) -> bool:
+        """Tell whether the application has a tracer."""
+        return self._current_tracer() is not None
+
     def start(
         self, name: str, attributes: Any, context: Any, parent: SpanContext, start_time: int
     ) -> tuple[Span, bool, SpanIds]:

@@ -34,7 +34,10 @@ class Waiting:
     @guarded
     def wait(self) -> None:
         """Wait for artifacts and the disk, at most the deadline, not at all on an event loop's thread."""
-        if self.capture.closed or on_event_loop():
+        capture = self.capture
+        if not self.jobs and capture.journal.durable(self.ticket):
+            return
+        if capture.closed or on_event_loop():
             return
         until = time.monotonic() + self.capture.deadline
         for job in self.jobs:
