@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,12 +17,11 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 
 from . import binaries
 from .miner import ENDS, Miner, serving
+from .pages import OPENMETRICS, attribute, own, samples, spans
 from .servers import AGENT, Collector, fetch, running_collector, wait_for
 
 FORWARD = AGENT.with_name("forward.yaml")
 NOBODY = "127.0.0.1:1"
-MOVING = ("gen3d_snapshot_age", "gen3d_oldest_undelivered", "gen3d_data_dir_free")
-OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 
 @pytest.mark.stack
@@ -50,10 +47,10 @@ def test_the_agent_starts_without_a_warning(otelcol: Path, tmp_path: Path) -> No
 def test_every_span_sent_is_a_line_in_the_file(otelcol: Path, tmp_path: Path, protocol: str) -> None:
     with running_collector(otelcol, tmp_path, NOBODY) as agent:
         sent = _send_spans(_span_exporter(agent, protocol), 40)
-        wait_for(lambda: len(_spans(agent.traces)) >= 40, "40 spans in the file")
-    written = _spans(agent.traces)
+        wait_for(lambda: len(spans(agent.traces)) >= 40, "40 spans in the file")
+    written = spans(agent.traces)
     assert sorted(span["traceId"] for span in written) == sorted(sent)
-    assert all(_attribute(span, "gen3d.prompt_tokens") == {"intValue": "7"} for span in written)
+    assert all(attribute(span, "gen3d.prompt_tokens") == {"intValue": "7"} for span in written)
 
 
 @pytest.mark.stack
@@ -62,7 +59,7 @@ def test_a_restart_appends_to_the_traces(otelcol: Path, tmp_path: Path) -> None:
     for _ in range(2):
         with running_collector(otelcol, tmp_path, NOBODY) as agent:
             sent += _send_spans(_span_exporter(agent, "http"), 3)
-    assert sorted(span["traceId"] for span in _spans(agent.traces)) == sorted(sent)
+    assert sorted(span["traceId"] for span in spans(agent.traces)) == sorted(sent)
 
 
 @pytest.mark.stack
@@ -77,7 +74,7 @@ def test_the_metrics_of_otel_gen_come_out_with_the_same_names_and_numbers(
         )
         assert direct['gen3d_feedback_total{validator_uid="57",verdict="accepted"}'] == 1
         wait_for(
-            lambda: direct.items() <= _samples(_own_metrics(agent)).items(), "the same samples from the agent"
+            lambda: direct.items() <= samples(_own_metrics(agent)).items(), "the same samples from the agent"
         )
         wait_for(lambda: _passes_exemplars(miner, agent), "an exemplar of a new generation")
 
@@ -134,21 +131,6 @@ def _send_spans(exporter: SpanExporter, count: int) -> list[str]:
     return sent
 
 
-def _spans(path: Path) -> list[dict]:
-    return list(_every_span(path)) if path.exists() else []
-
-
-def _every_span(path: Path) -> Iterator[dict]:
-    for line in path.read_text().splitlines():
-        for resource in json.loads(line)["resourceSpans"]:
-            for scope in resource["scopeSpans"]:
-                yield from scope["spans"]
-
-
-def _attribute(span: dict, key: str) -> dict:
-    return next(attribute["value"] for attribute in span["attributes"] if attribute["key"] == key)
-
-
 def _own_metrics(agent: Collector) -> str:
     return fetch(f"http://127.0.0.1:{agent.prometheus_port}/metrics", OPENMETRICS)
 
@@ -159,26 +141,6 @@ def _passes_exemplars(miner: Miner, agent: Collector) -> bool:
 
 
 def _settled(target: str, records: int) -> dict[str, float]:
-    """What otel_gen shows once it has so many records, without the gauges that move by themselves."""
-    found = _samples(fetch(f"http://{target}/metrics", OPENMETRICS))
-    ready = found["gen3d_records_total{}"] == records and found["gen3d_awaiting_feedback{}"] == 1
-    return {name: value for name, value in found.items() if not name.startswith(MOVING)} if ready else {}
-
-
-def _samples(page: str) -> dict[str, float]:
-    """The samples of otel_gen on a page by name and labels, without exemplars and the agent's own labels."""
-    lines = [line.split(" # ")[0] for line in page.splitlines() if line.startswith("gen3d_")]
-    found = (re.match(r"(\w+)(?:\{(.*)\})? (\S+)", line) for line in lines if "_created" not in line)
-    return {
-        f"{name}{{{_labels(labels or '')}}}": float(value)
-        for name, labels, value in (m.groups() for m in found)
-    }
-
-
-def _labels(text: str) -> str:
-    """Sorted labels; the edge of a bucket, which one prints as 30 and the other as 30.0, as a number."""
-    pairs = re.findall(r'(\w+)="([^"]*)"', text)
-    own = [
-        (key, value) for key, value in pairs if not key.startswith("otel_") and key not in ("job", "instance")
-    ]
-    return ",".join(sorted(f'{key}="{float(value) if key == "le" else value}"' for key, value in own))
+    """What otel_gen shows once it has so many records and one more that awaits its verdict."""
+    found = own(f"http://{target}/metrics")
+    return found if found["gen3d_records_total{}"] == records and found["gen3d_awaiting_feedback{}"] else {}
