@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
+import sys
 from typing import Any
 
 from rich.console import Console
@@ -93,4 +96,12 @@ def _next(console: Console, summary: Summary) -> None:
     folder = shlex.quote(summary["data_dir"])
     console.print("\nnext:")
     for command in ("verify", "stats", "tail", "pending", "metrics"):
-        console.print(f"  otel-gen {command} --data-dir {folder}", highlight=False, soft_wrap=True)
+        console.print(f"  {_program()} {command} --data-dir {folder}", highlight=False, soft_wrap=True)
+
+
+def _program() -> str:
+    """Name the command as this reader can type it: a virtual environment need not be on PATH."""
+    called = sys.argv[0]
+    if shutil.which("otel-gen") or os.path.basename(called) != "otel-gen":
+        return "otel-gen"
+    return shlex.quote(os.path.relpath(called))
