@@ -56,13 +56,11 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
     """Play it, the service told of the Collector by the variables that every OpenTelemetry SDK knows."""
     home = tmp_path_factory.mktemp("demo")
     target = f"127.0.0.1:{free_port()}"
-    with (
-        running_collector(need(binaries.collector), home, target) as agent,
-        pytest.MonkeyPatch.context() as user,
-    ):
-        user.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{agent.http_port}")
-        user.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
-        assert runner.run(count=COUNT, data_dir=home / "data", json_output=True) == 0
+    with running_collector(need(binaries.collector), home, target) as agent:
+        with pytest.MonkeyPatch.context() as user:
+            user.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{agent.http_port}")
+            user.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+            assert runner.run(count=COUNT, data_dir=home / "data", json_output=True) == 0
         there = Played(home / "data", home / "arrived.jsonl", agent, target)
         wanted = _places(there.sampled)
         wait_for(lambda: wanted <= {_place(span) for span in spans(agent.traces)}, "every span on record")
