@@ -27,8 +27,8 @@ def quantiles(values: list[float]) -> dict[str, float]:
     return {f"p{q}": round(values[min(len(values) * q // 100, last)] * 1e6, 1) for q in (50, 90, 99)}
 
 
-def timed(one: Callable[[], None], rounds: int = ROUNDS) -> dict[str, float]:
-    """Time each call, with a pause between two, as a service would have."""
+def timed(one: Callable[[], None], rounds: int = ROUNDS, pause: float = PAUSE) -> dict[str, float]:
+    """Time each call, with a pause between two, as a service would have; without one caches stay warm."""
     for _ in range(100):
         one()
     found = []
@@ -36,7 +36,8 @@ def timed(one: Callable[[], None], rounds: int = ROUNDS) -> dict[str, float]:
         start = time.perf_counter()
         one()
         found.append(time.perf_counter() - start)
-        time.sleep(PAUSE)
+        if pause:
+            time.sleep(pause)
     return quantiles(found)
 
 
@@ -99,6 +100,21 @@ def configured(data_dir: str, **settings: Any) -> Any:
 
 def bare(folder: str) -> Any:
     return timed(workload.bare(pipeline(folder)))
+
+
+def bare_at_once(folder: str) -> Any:
+    return timed(workload.bare(pipeline(folder)), pause=0)
+
+
+def ours_at_once(folder: str) -> Any:
+    with leader_elsewhere(folder):
+        return timed(workload.ours(configured(folder)), pause=0)
+
+
+def ours_with_pipeline_at_once(folder: str) -> Any:
+    pipeline(folder)
+    with leader_elsewhere(folder + "/data"):
+        return timed(workload.ours(configured(folder + "/data")), pause=0)
 
 
 def bare_beside_busy(folder: str) -> Any:
@@ -232,6 +248,7 @@ def scrape_stall(folder: str) -> Any:
 PROBES = {
     probe.__name__: probe
     for probe in (
+        bare_at_once, ours_at_once, ours_with_pipeline_at_once,
         bare, ours, ours_leading, ours_with_pipeline, ours_full, bare_beside_busy, ours_beside_busy,
         throughput_process, throughput_full, recovery, loop_stall, scrape_stall,
     )
