@@ -15,7 +15,7 @@ MAX_PAYLOAD = 256 * 1024
 """Largest encoded event in bytes; capture cuts longer text before."""
 
 
-class Event(msgspec.Struct, tag_field="e", omit_defaults=True, frozen=True):
+class Event(msgspec.Struct, tag_field="e", omit_defaults=True, frozen=True, gc=False):
     """Base of all events; `wall` and `boot` are nanoseconds of the two clocks."""
 
 
