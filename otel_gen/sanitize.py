@@ -9,16 +9,16 @@ An object of any other class becomes `{"type": "<its class>"}`.
 from __future__ import annotations
 
 import math
-import re
-import sys
 from collections import deque
 from datetime import date, datetime, time, timedelta, timezone
 from enum import Enum
 from itertools import islice
 from pathlib import PosixPath, PurePosixPath, PureWindowsPath, WindowsPath
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from uuid import UUID
+
+from otel_gen.scalars import INT64_MAX, INT64_MIN, flag, is_plain, library_of, number, scalar_of, score, uid
+from otel_gen.strings import MAX_KEY, class_name, dict_key, encodable, keyname, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -30,74 +30,10 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 MORE: Final = "…"
 """Marks what was cut: a string ends with it, a list with `"… 12 more"`, a dict with `"…": "12 more"`."""
 
-INT64_MIN: Final = -(2**63)
-INT64_MAX: Final = 2**63 - 1
 _MAX_INTEGER: Final = 10**64
-_MAX_KEY: Final = 256
-_MAX_NAME: Final = 100
-_MAX_NUMERAL: Final = 64
-_NUMERAL: Final = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
-_LIBRARIES: Final = frozenset({"decimal", "fractions", "numpy", "torch", "zoneinfo"})
 
-# The getters of the builtins themselves: no metaclass and no property can stand in between.
-_qualname_of: Callable[[type], str] = type.__dict__["__qualname__"].__get__
-_name_of: Callable[[type], str] = type.__dict__["__name__"].__get__
-_module_of: Callable[[type], object] = type.__dict__["__module__"].__get__
-_namespace_of: Callable[[ModuleType], dict[str, Any]] = vars(ModuleType)["__dict__"].__get__
+# The getter of the builtin itself: no property can stand in between.
 _members_of: Callable[[Enum], dict[str, Any]] = vars(Enum)["__dict__"].__get__
-
-
-def text(value: object, limit: int = 65536) -> str | None:
-    """Return a `str` that encodes as UTF-8 in at most `limit` bytes, None for anything but a `str`.
-
-    Lone surrogates become U+FFFD; control characters stay.
-    """
-    if type(value) is not str:
-        if not issubclass(type(value), str):
-            return None
-        value = str.__str__(value)
-    if len(value) <= limit and value.isascii():
-        return value
-    return _encodable(value, max(limit, 0))
-
-
-def keyname(value: object) -> str | None:
-    """Return an attribute key of 1 to 128 UTF-8 bytes, else None."""
-    return text(value, 128) or None
-
-
-def number(value: object) -> int | float | None:
-    """Return a finite number by value, from numbers, numerals in ASCII, Decimal, Fraction, numpy and torch.
-
-    A bool is no number. An integer outside int64 comes back as a float.
-    """
-    if type(value) is float:
-        return value if math.isfinite(value) else None
-    if type(value) is int:
-        return value if INT64_MIN <= value <= INT64_MAX else _finite(value)
-    if value is None or type(value) is bool:
-        return None
-    return _measured(value)
-
-
-def score(value: object) -> float | None:
-    """Return a score in 0..1, rounded to 4 decimals, else None."""
-    found = number(value)
-    return round(float(found), 4) + 0.0 if found is not None and 0 <= found <= 1 else None
-
-
-def uid(value: object) -> int | None:
-    """Return a network uid, an integer in 0..65535, else None."""
-    found = number(value)
-    return found if type(found) is int and 0 <= found <= 65535 else None
-
-
-def flag(value: object) -> bool | None:
-    """Return a bool from a bool or a numpy or torch bool, else None."""
-    if value is True or value is False:
-        return value
-    plain = _scalar(value)
-    return plain if type(plain) is bool else None
 
 
 def clean(value: object, *, limit: int = 65536, nodes: int = 2000, depth: int = 16) -> Json:
@@ -143,12 +79,12 @@ class _Walk:
             self.bytes -= len(value)
             return value
         if len(value) <= self.bytes:
-            whole = _encodable(value, 4 * len(value))
+            whole = encodable(value, 4 * len(value))
             size = len(whole.encode())
             if size <= self.bytes:
                 self.bytes -= size
                 return whole
-        kept = _encodable(value, max(self.bytes - len(MORE.encode()), 0))
+        kept = encodable(value, max(self.bytes - len(MORE.encode()), 0))
         self.bytes = 0
         return kept + MORE
 
@@ -202,24 +138,24 @@ class _Walk:
         return {**self.unknown(container), "size": size}
 
     def key(self, value: object) -> str | None:
-        if type(value) is str and len(value) <= _MAX_KEY and value.isascii():
+        if type(value) is str and len(value) <= MAX_KEY and value.isascii():
             self.bytes -= len(value)
             return value
-        name = _key(value)
+        name = dict_key(value)
         self.bytes -= len(name.encode()) if name else 0
         return name
 
     def unknown(self, value: object) -> dict[str, Json]:
-        return {"type": self.string(_class_name(type(value)))}
+        return {"type": self.string(class_name(type(value)))}
 
     def enumeration(self, value: Enum) -> Json:
         plain = _members_of(value).get("_value_")
-        return self.value(plain) if _is_plain(plain) else self.unknown(value)
+        return self.value(plain) if is_plain(plain) else self.unknown(value)
 
     def moment(self, value: Any) -> Json:
         zone = None if type(value) is date else value.tzinfo
         # Another library's tzinfo would be asked for its offset.
-        if zone is None or type(zone) is timezone or _library(type(zone)) == "zoneinfo":
+        if zone is None or type(zone) is timezone or library_of(type(zone)) == "zoneinfo":
             return self.string(value.isoformat())
         return self.unknown(value)
 
@@ -233,26 +169,15 @@ class _Walk:
     def number_or_array(self, value: Any) -> Json:
         shape = getattr(value, "shape", ())
         if not shape:
-            plain = _scalar(value)
+            plain = scalar_of(value)
             return self.unknown(value) if plain is None else self.value(plain)
         # An empty axis hides the others from the size: (2000, 2000, 0) holds 0 items in 2,000 lists of lists.
         cells = math.prod(max(int(axis), 1) for axis in shape)
-        if _library(type(value)) == "numpy" and cells <= self.nodes and value.nbytes <= self.bytes:
+        if library_of(type(value)) == "numpy" and cells <= self.nodes and value.nbytes <= self.bytes:
             return self.value(value.tolist())
-        kind = _class_name(value.dtype.type) if hasattr(value.dtype, "type") else str(value.dtype)
+        kind = class_name(value.dtype.type) if hasattr(value.dtype, "type") else str(value.dtype)
         axes: list[Json] = [int(axis) for axis in shape[:16]]
         return {**self.unknown(value), "shape": axes, "dtype": self.string(kind)}
-
-
-def _encodable(value: str, limit: int) -> str:
-    """Return the start of a string in at most `limit` UTF-8 bytes; lone surrogates are replaced."""
-    head = value[:limit]  # a character takes at least a byte
-    try:
-        data = head.encode()
-    except UnicodeEncodeError:
-        head = head.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-        data = head.encode()
-    return head if len(data) <= limit else data[:limit].decode("utf-8", "ignore")
 
 
 def _first(read: Callable[[Any], Iterable[Any]], container: Any, count: int, tries: int = 3) -> list[Any]:
@@ -261,84 +186,6 @@ def _first(read: Callable[[Any], Iterable[Any]], container: Any, count: int, tri
         return list(islice(read(container), max(count, 0)))
     except RuntimeError:  # changed while it was copied
         return _first(read, container, count, tries - 1) if tries > 1 else []
-
-
-def _key(value: object) -> str | None:
-    """Return a dict key as JSON writes it, None for one that is not a plain scalar."""
-    if value is None or value is True or value is False:
-        return {None: "null", True: "true", False: "false"}[value]
-    if issubclass(type(value), str):
-        return text(value, _MAX_KEY)
-    if issubclass(type(value), (int, float)):
-        found = number(value)
-        return None if found is None else str(found)
-    return None
-
-
-def _is_plain(value: object) -> bool:
-    return value is None or any(type(value) is kind for kind in (str, int, float, bool))
-
-
-def _class_name(kind: type) -> str:
-    return text(_qualname_of(kind), _MAX_NAME) or "object"
-
-
-def _library(kind: type) -> str:
-    """Return the library that itself holds this class under its name, "" where none of those known does."""
-    try:
-        home = _module_of(kind)
-    except AttributeError:
-        return ""
-    if type(home) is not str or home not in _LIBRARIES:
-        return ""
-    module = sys.modules.get(home)
-    if module is None or not issubclass(type(module), ModuleType):
-        return ""
-    return home if _namespace_of(module).get(str.__str__(_name_of(kind))) is kind else ""
-
-
-def _scalar(value: Any) -> object:
-    """Return the plain value of another library's scalar or one-element array, else None."""
-    library = _library(type(value))
-    try:
-        if library in ("decimal", "fractions"):
-            return float(value)
-        if library in ("numpy", "torch"):
-            plain = value.item()
-            return (
-                float(plain) if type(plain) is type(value) else plain
-            )  # a longdouble's item() is a longdouble
-    except Exception:  # noqa: BLE001 - item() and float() of another library: out of range, many elements, no device
-        return None
-    return None
-
-
-def _measured(value: object) -> int | float | None:
-    kind = type(value)
-    if issubclass(kind, str):
-        return _numeral(str.__str__(value))
-    if issubclass(kind, float):
-        return number(float.__float__(value))  # type: ignore[arg-type]
-    if issubclass(kind, int):
-        return number(int.__int__(value))  # type: ignore[arg-type]
-    plain = _scalar(value)
-    return number(plain) if _is_plain(plain) else None
-
-
-def _numeral(value: str) -> int | float | None:
-    if len(value) > _MAX_NUMERAL or not _NUMERAL.fullmatch(value.strip(" \t\r\n")):
-        return None
-    try:
-        return number(int(value))
-    except ValueError:
-        return number(float(value))
-
-
-def _finite(value: int) -> float | None:
-    try:
-        return float(value)
-    except OverflowError:
-        return None
 
 
 def _take_int(walk: _Walk, value: int) -> Json:
@@ -360,7 +207,7 @@ def _taker(kind: type) -> _Taker:
     for base, take in _BASES:
         if issubclass(kind, base):
             return take
-    return _Walk.foreign if _library(kind) else _Walk.unknown
+    return _Walk.foreign if library_of(kind) else _Walk.unknown
 
 
 _Taker: TypeAlias = "Callable[[_Walk, Any], Json]"
