@@ -6,8 +6,10 @@ States of an event, in order: in the backlog (memory) -> written (safe against k
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
+import queue
 import threading
 import uuid
 from collections import Counter, deque
@@ -20,6 +22,26 @@ from otel_gen.segment import SUFFIX, Writer
 
 LOST = 1 << 62
 """Ticket of an event that found no room even in the backlog: never durable."""
+
+
+class Bell:
+    """Wakes the syncer; rung inside a signal handler too, where Event.set could wait for itself."""
+
+    def __init__(self) -> None:
+        self._calls: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def ring(self) -> None:
+        """Wake it now, or keep it from sleeping."""
+        if self._calls.empty():
+            self._calls.put(None)
+
+    def wait(self, timeout: float) -> None:
+        """Sleep until somebody rings, at most `timeout` seconds."""
+        with contextlib.suppress(queue.Empty):
+            self._calls.get(timeout=timeout)
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._calls.get_nowait()
 
 
 class Journal:
@@ -57,7 +79,7 @@ class Journal:
         self._ticking = 0
         self._busy = self._stalled = self._poisoned = self._closing = self._closed = False
         self._waiting: list[tuple[int, Callable[[], None]]] = []
-        self._wake = threading.Event()
+        self._wake = Bell()
         self._thread: threading.Thread | None = None
         self._counts: Counter[tuple[str, str]] = Counter()
         self._announced: dict[object, Callable[[], bytes]] = {}
@@ -70,11 +92,16 @@ class Journal:
         with self._lock:
             if self._closed:
                 return LOST
-            ticket = next(self._numbers)
-            blocked = self._busy or self._stalled or self._backlog
-            if blocked or not self._try_write(ticket, payload):
-                return self._defer(ticket, payload, sheddable)
-            self._last = ticket
+            inside, self._busy = self._busy, True  # a signal handler that lands in here goes to the backlog
+            try:
+                ticket = next(self._numbers)
+                blocked = inside or self._stalled or self._backlog
+                if blocked or not self._try_write(ticket, payload):
+                    return self._defer(ticket, payload, sheddable)
+                if ticket > self._last:
+                    self._last = ticket
+            finally:
+                self._busy = inside
         if self._thread is None:
             self._start()
         return ticket
@@ -83,7 +110,7 @@ class Journal:
         """Count something that no line shows; journalled by the syncer, kept in memory until then."""
         with self._lock:
             self._counts[name, label] += n
-        self._wake.set()
+        self._wake.ring()
 
     def announce(self, what: object, event: Callable[[], bytes]) -> None:
         """Journal an event from the syncer's thread if it is not withdrawn within a tick or two.
@@ -93,7 +120,7 @@ class Journal:
         self._announced[what] = event
         if not self._ticking:
             self._ticking = self.CALM
-            self._wake.set()
+            self._wake.ring()
 
     def withdraw(self, what: object) -> None:
         """Take an announcement back: the thing itself is journalled."""
@@ -112,19 +139,21 @@ class Journal:
         return ticket <= (self._synced if self.full else self._written)
 
     def when_durable(self, ticket: int, then: Callable[[], None]) -> None:
-        """Call back, from another thread or at once, when the event is durable."""
+        """Call back, from another thread or at once, when the event is durable; never for one that is lost."""
         with self._lock:
+            if ticket == LOST:
+                return
             if not self.durable(ticket):
                 self._waiting.append((ticket, then))
                 self._wanted = max(self._wanted, min(ticket, self._last))
-                self._wake.set()
+                self._wake.ring()
                 return
         then()
 
     def wait(self, ticket: int, timeout: float) -> bool:
         """Wait until the event is durable, at most `timeout` seconds and not at all on a stalled disk."""
-        if self.durable(ticket):
-            return True
+        if self.durable(ticket) or ticket == LOST:
+            return ticket != LOST
         done = threading.Event()
         self.when_durable(ticket, done.set)
         if self._stalled or not done.wait(timeout):
@@ -139,7 +168,7 @@ class Journal:
     def request_sync(self) -> None:
         """Ask for what was written to be made durable soon, without waiting."""
         self._wanted = self._last
-        self._wake.set()
+        self._wake.ring()
 
     @property
     def last(self) -> int:
@@ -153,7 +182,6 @@ class Journal:
 
     # --- writing -------------------------------------------------------------------------------------
     def _try_write(self, ticket: int, payload: bytes) -> bool:
-        self._busy = True  # a signal handler that lands here goes to the backlog
         try:
             writer = self._writer
             if writer is None or not writer.fits(len(payload)):
@@ -162,20 +190,22 @@ class Journal:
             self._written = ticket
         except (OSError, StorageError):
             return False
-        finally:
-            self._busy = False
         return True
 
     def _defer(self, ticket: int, payload: bytes, sheddable: bool) -> int:
-        room = self.BACKLOG * (3 if sheddable else 4) // 4
-        if self._backlog_bytes + len(payload) > room:
+        room, size = self.BACKLOG * (3 if sheddable else 4) // 4, len(payload) + 64
+        if self._backlog_bytes + size > room:
             self.count("shed", "event")
             return LOST
-        self._backlog.append((ticket, payload))
-        self._backlog_bytes += len(payload) + 64
-        self._last = ticket
+        at = len(self._backlog)
+        while at and self._backlog[at - 1][0] > ticket:  # a signal handler's event came in between
+            at -= 1
+        self._backlog.insert(at, (ticket, payload))
+        self._backlog_bytes += size
+        if ticket > self._last:
+            self._last = ticket
         self._start()
-        self._wake.set()
+        self._wake.ring()
         return ticket
 
     def _roll(self) -> Writer:
@@ -183,7 +213,10 @@ class Journal:
         try:
             writer.publish()
         except OSError:
-            self._spare = writer
+            if writer.gone():
+                writer.close()
+            else:
+                self._spare = writer
             raise
         if self._writer is not None:
             self._seal(self._writer, closed=False)
@@ -214,14 +247,19 @@ class Journal:
     def _start(self) -> None:
         with self._lock:
             if self._thread is None and not self._closing:
-                self._thread = threading.Thread(target=self._run, name="otel_gen-syncer", daemon=True)
-                self._thread.start()
+                self._thread = thread = threading.Thread(
+                    target=self._run, name="otel_gen-syncer", daemon=True
+                )
+                try:
+                    thread.start()
+                except RuntimeError:  # no more threads today: the next event tries again
+                    self._thread = None
+                    return
                 self.on_start()
 
     def _run(self) -> None:
         while not self._closing:
             self._wake.wait(self._pause())
-            self._wake.clear()
             try:
                 self._cycle()
             except Exception:  # noqa: BLE001 - this thread must live; what it could not do it tries again
@@ -247,9 +285,10 @@ class Journal:
         self._ticked = set(self._announced)
 
     def _cycle(self) -> None:
-        synced = self._sync() if self._wanted > self._synced or self._stalled else True
         if self._writer is not None and self._writer.gone():
-            self._rescue(0)
+            synced = self._rescue(0)
+        else:
+            synced = self._sync() if self._wanted > self._synced or self._stalled else True
         self._tick()
         self._flush_counts()
         if self._drain() and synced:
@@ -265,7 +304,7 @@ class Journal:
                 if not self._try_write(*self._backlog[0]):
                     return False
                 self._backlog_bytes -= len(self._backlog.popleft()[1]) + 64
-                self._wake.set()
+                self._wake.ring()
             return True
 
     def _flush_counts(self) -> None:
@@ -301,22 +340,34 @@ class Journal:
         with self._lock:
             lost, fresh = list(self._unsynced), None
             try:
-                if self._folder is None or os.fstat(self._folder.fd).st_nlink == 0:
-                    self._folder, self._spare = self._open_folder(), None
+                folder = self._reopened()
                 fresh = self._make(sum(writer.offset for writer in lost) + self._size)
                 self._copy(lost, fresh, after)
                 os.fdatasync(fresh.fd)
+                folder.sync()  # a directory that cannot be synced shall not fill with copies
                 fresh.publish()
-                self._folder.sync()
+                folder.sync()
             except (OSError, StorageError):
                 if fresh is not None:
                     fresh.abandon()
                 return False
+            for writer in lost:
+                self._seal(writer, closed=False)
             self._old += lost
             self._writer, self._unsynced = fresh, [fresh]
             self.names.append(fresh.name + SUFFIX)
             self._synced = self._written
         return True
+
+    def _reopened(self) -> Folder:
+        """Give the folder of segments; a new one where it was removed."""
+        if self._folder is None or self._folder.gone():
+            fresh, old, spare = self._open_folder(), self._folder, self._spare
+            self._folder, self._spare = fresh, None
+            for gone in (spare, old):
+                if gone is not None:
+                    gone.close()
+        return self._folder
 
     def _copy(self, lost: list[Writer], fresh: Writer, after: int) -> None:
         for writer in lost:
@@ -325,7 +376,7 @@ class Journal:
                     fresh.put(ticket, payload)
 
     def _prepare_spare(self) -> None:
-        if self._spare is None and self._writer is not None:
+        if self._spare is None and self._writer is not None and not self._closing:
             try:
                 self._spare = self._make()
             except (OSError, StorageError):
@@ -351,14 +402,15 @@ class Journal:
         with self._lock:
             self._closing = True
             thread = self._thread
-        self._wake.set()
+        self._wake.ring()
         if thread is not None:
             thread.join(timeout)
         self._closed = True
 
     def _finish(self) -> None:
         self._wanted = self._last
-        self._cycle()
+        with contextlib.suppress(Exception):  # an announced event may not be one; the rest still ends well
+            self._cycle()
         with self._lock:
             self._closed = True
             if self._writer is not None:

@@ -7,6 +7,7 @@ exclusive flock for life; a free lock proves that the owner is gone.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import struct
@@ -113,9 +114,11 @@ class Writer:
             self.fd = -1
 
     def abandon(self) -> None:
-        """Remove a segment that was never published."""
-        self.folder.unlink(self.name + SPARE)
+        """Remove a segment that nobody shall read; what the disk refuses is left for the next sweep."""
         self.close()
+        with contextlib.suppress(OSError):
+            self.folder.unlink(self.name + SPARE)
+            self.folder.unlink(self.name + SUFFIX)
 
 
 class Reader:

@@ -63,6 +63,7 @@ class View:
         self.seen: dict[str, int] = {}
         self.retired: dict[str, list[tuple[int, int]]] = {}
         """Sequence numbers that deleted segments of a worker held, as sorted ranges."""
+        self._passed: dict[str, list[tuple[int, int]]] = {}
         self._refused: set[str] = set()
         self.unreadable: list[tuple[str, int, str]] = []
         """Events that cannot be understood: segment, offset, reason."""
@@ -130,9 +131,9 @@ class View:
         if not sequence:
             source.take_frame_of_its_own(event)
             return False
-        if sequence <= self.seen.get(source.worker, 0) or self._was_retired(source.worker, sequence):
+        if self._was_retired(source.worker, sequence) or not self._see(source.worker, sequence):
             return False
-        self.seen[source.worker] = source.last = sequence
+        source.last = sequence
         source.begin = source.begin or sequence
         if sequence < source.first:
             source.first = sequence
@@ -140,6 +141,21 @@ class View:
         if count is not None:
             count(source.counts, event)
         return True
+
+    def _see(self, worker: str, sequence: int) -> bool:
+        """Take a number of a worker once; one that was passed over may still come, from behind damage."""
+        seen, passed = self.seen.get(worker, 0), self._passed.setdefault(worker, [])
+        if sequence > seen:
+            self.seen[worker] = sequence
+            if sequence > seen + 1:
+                passed.append((seen + 1, sequence - 1))
+            return True
+        for at, (first, last) in enumerate(passed):
+            if first <= sequence <= last:
+                left = ((first, sequence - 1), (sequence + 1, last))
+                passed[at : at + 1] = [(low, high) for low, high in left if low <= high]
+                return True
+        return False
 
     def _was_retired(self, worker: str, sequence: int) -> bool:
         ranges = self.retired.get(worker)
