@@ -163,9 +163,9 @@ class Stager:
         try:
             with folder.opened(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as fd:
                 failed = self._pour(job, fd, digest)
+                job.digest = "" if job.cancelled else digest.hexdigest()
                 if not (job.cancelled or failed or job.shed):
                     os.fsync(fd)
-            job.digest = "" if job.cancelled else digest.hexdigest()
             if job.cancelled or failed or job.shed:
                 job.shed = job.shed or failed
                 return

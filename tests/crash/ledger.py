@@ -109,6 +109,8 @@ def _ended(data_dir: Path, record: dict, rest: list[str], tally: Tally) -> None:
 
 def _kept(data_dir: Path, output: dict, sha: str, id_: str, tally: Tally) -> None:
     path = output.get("ply_file_path")
+    if path is None and output.get("shed"):
+        return  # the disk refused it, and the record says so
     if path is None or not (data_dir / path).exists():
         tally.lost.append(f"artifact of {id_}")
     elif hashlib.sha256((data_dir / path).read_bytes()).hexdigest() != sha:
