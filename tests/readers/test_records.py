@@ -67,11 +67,12 @@ def test_a_link_in_the_place_of_a_history_is_refused(past, tmp_path):
 
 
 WRITER = """
-import sys, otel_gen
+import sys, time, otel_gen
 otel_gen.configure(data_dir=sys.argv[1], registry=None, durability="process")
 while True:
     with otel_gen.generation(task_type="TEXT-TO-3D", prompt="x" * 3000) as gen:
         gen.withheld("no")
+    time.sleep(0.003)  # faster than a leader delivers, its passes and so its answers grow longer and longer
 """
 
 
