@@ -95,10 +95,15 @@ _BASE = {
 }  # fmt: skip
 
 
+def _kernel() -> str:
+    """Name the kernel's version without what a distribution adds."""
+    return ".".join(platform.release().split(".")[:2])
+
+
 def main() -> None:
     """Measure, print, keep."""
     text = table(measure())
-    machine = f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
+    machine = f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.system()} {_kernel()}"
     print(f"{machine}\n\n{text}")
     if "--write" in sys.argv:
         head = PAGE.read_text(encoding="utf-8").split("<!-- figures -->")[0]
