@@ -18,7 +18,6 @@ from otel_gen.settings import Settings
 Attributes = dict[str, Any]
 
 MAX_PROMPT = 65_536
-_MAX_TEXT = 8_192
 _MAX_CUSTOM = 16_384
 _SHORT = 128
 _FEW = 64
@@ -147,7 +146,6 @@ _OUTPUT: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "gaussian_stats": (sc.GAUSSIAN_STATS, lambda v: structured(v) if isinstance(v, dict) else None),
     "render_stats": (sc.RENDER_STATS, lambda v: structured(v) if isinstance(v, dict) else None),
 }
-OUTPUT_NAMES = frozenset(_OUTPUT)
 
 
 def output(keywords: Mapping[str, Any]) -> Attributes:

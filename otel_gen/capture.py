@@ -40,7 +40,7 @@ class Capture:
     ) -> None:
         self.settings, self.journal, self.stager, self.clock = settings, journal, stager, clock
         self.exporter = JournalExporter(journal)
-        self.tracing = tracing.Tracing(capture_content=settings.capture_content)
+        self.tracing = tracing.Tracing()
         self.faults = Faults(lambda place: journal.count("capture_errors", place))
         self.identity = attrs.identity(settings)
         self.deadline = settings.deadline

@@ -5,22 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import Status, StatusCode
 
 from otel_gen import sanitize
 from otel_gen import semconv as sc
-from otel_gen._version import __version__
 from otel_gen.events import MAX_PAYLOAD, Event, Feedback, Span, SpanIds, encode
 from otel_gen.foreign import to_event
 from otel_gen.journal import LOST, Journal
 
-_SCOPE = InstrumentationScope(sc.SCOPE, __version__)
-_NO_RESOURCE = Resource({})
-_OK, _ERROR = Status(StatusCode.UNSET), Status(StatusCode.ERROR)
 _ROOM = MAX_PAYLOAD - 4096
 
 

@@ -32,8 +32,7 @@ os.register_at_fork(after_in_child=lambda: _random.seed(os.urandom(32)))
 class Tracing:
     """Start and end the application's spans; each step is guarded by the caller."""
 
-    def __init__(self, *, capture_content: bool) -> None:
-        self.capture_content = capture_content
+    def __init__(self) -> None:
         self._provider: Any = None
         self._tracer: Any = None
         self._unloadable = False
