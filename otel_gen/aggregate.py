@@ -82,7 +82,7 @@ class Aggregates:
         """Count one line as it was first written."""
         if record["metadata"].get("source"):
             return
-        metadata, generation = record["metadata"], record["generation"]
+        metadata, generation = record["metadata"], first_written(record)
         kind = task_type(record["task"]["task_type"])
         outcome: str = record.get("settled_outcome") or record["outcome"]
         trace = _exemplar(metadata)
@@ -143,7 +143,7 @@ class Aggregates:
             name = self.names.label("stage", stage) if stage else sc.NONE
             self.add("gen3d_failures", (failures.label(failure["error_type"]), name))
         if outcome == "withheld":
-            reason = record["generation"]["submission"].get("rejection_reason")
+            reason = first_written(record)["submission"].get("rejection_reason")
             self.add("gen3d_withheld", (self.names.reason(reason),))
 
     def _output(self, output: Record, kind: str, trace: tuple[str, float] | None) -> None:
@@ -184,9 +184,15 @@ class Aggregates:
 
 def output_digest(record: Record) -> str | None:
     """Give the hash by which repeats of an output are told."""
-    output = record["generation"]["output"]
+    output = first_written(record)["output"]
     digest: str | None = output.get("ply_file_hash") or output.get("spz_file_hash")
     return digest
+
+
+def first_written(record: Record) -> Record:
+    """Give what the record said of the generation before anything was folded in: that is what was counted."""
+    found: Record = record.get("settled_generation") or record["generation"]
+    return found
 
 
 def wasted_cause(outcome: str, *, repeated: bool) -> str | None:

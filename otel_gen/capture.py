@@ -45,6 +45,8 @@ class Capture:
         self.identity = attrs.identity(settings)
         self.deadline = settings.deadline
         self.closed = False
+        self.closing: list[Callable[[], None]] = []
+        """What is still to be said when the process is about to record no more."""
         self._inspect = inspect
         self._contexts: OrderedDict[str, Any] = OrderedDict()
 
@@ -64,6 +66,12 @@ class Capture:
         """Find the span context of a generation of this process; None where it is not known (any more)."""
         span = self._contexts.get(generation_id)
         return None if span is None else span.get_span_context()
+
+    def close(self) -> None:
+        """Take no more, after the last words."""
+        for say in self.closing:
+            say()
+        self.closed = True
 
     # --- artifacts -----------------------------------------------------------------------------------
     def hand_over(self, stage: Callable[..., None], kind: str, source: Any) -> None:

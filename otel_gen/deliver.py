@@ -12,16 +12,16 @@ from typing import Any
 
 import msgspec
 
-from otel_gen import aggregate, catalog, verdicts
+from otel_gen import afterwords, aggregate, catalog, rows, verdicts
 from otel_gen.aggregate import Key
 from otel_gen.clock import Clock
 from otel_gen.configlog import ConfigLog
+from otel_gen.events import Configured, Said
 from otel_gen.fold import Generation, Verdict
 from otel_gen.ledger import Ledger
 from otel_gen.placing import Placing
 from otel_gen.plan import Plan
 from otel_gen.record import Record, build, seal
-from otel_gen.rows import from_settled
 from otel_gen.settings import Policy
 from otel_gen.settle import Settled
 from otel_gen.store import Store
@@ -68,10 +68,11 @@ class Delivery:
             return
         digest = aggregate.output_digest(record)
         repeated = digest is not None and (digest in self.plan.digests or self.index.repeats(digest))
-        row = self.plan.delivered[gen.id] = from_settled(gen, settled, record, digest)
+        row = self.plan.delivered[gen.id] = rows.from_settled(gen, settled, record, digest)
         if digest is not None and row.source is None:
             self.plan.digests.add(digest)
         self.plan.history.append(line)
+        self.plan.amended[gen.id] += rows.said_late(record)
         self.plan.config += self.config.line(record)
         self.ledger.count_record(_loads(line), repeated=repeated)
         for verdict in settled.others:
@@ -93,6 +94,20 @@ class Delivery:
             self.placing.move(row, verdict, late.amendment, policy, self.plan)
             self.plan.delivered[row.id] = row
         self._amend(late.amendment, late.row, row)
+
+    def afterword(self, row: Delivered, event_id: str, said: Said) -> None:
+        """Plan the amendment of what was said of a generation whose record is written."""
+        known = self.plan.amended[row.id]
+        if self.index.amended(event_id) or any(one.event_id == event_id for one in known):
+            return
+        amendment, amended = afterwords.amendment(row, event_id, said)
+        if amended.applied:
+            self.plan.delivered[row.id] = row
+        self._amend(amendment, amended, row)
+
+    def configured(self, event_id: str, event: Configured) -> None:
+        """Plan the line of settings that the application told itself."""
+        self.plan.config += self.config.told(event_id, event)
 
     def _amend(self, amendment: Record, amended: AmendmentRow, row: Delivered) -> None:
         self.plan.amendments.append(seal(amendment))

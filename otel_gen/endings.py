@@ -41,7 +41,7 @@ def feedback_part(verdict: Verdict | None, delay: float | None) -> Record:
     feedback, word = verdict.feedback, verdict_word(verdict.feedback)
     own = {
         "received": True,
-        "feedback_time": iso(feedback.wall),
+        "feedback_time": iso(feedback.given or feedback.wall),
         "score": feedback.score,
         "accepted": word == "accepted",
         "feedback_delay_seconds": delay,
@@ -60,6 +60,8 @@ def delay(verdict: Verdict | None, submitted: int | None, submitted_boot: int, b
     """
     if verdict is None or submitted is None:
         return None
+    if verdict.feedback.given:
+        return seconds(verdict.feedback.given - submitted)
     by_wall, by_boot = verdict.feedback.wall - submitted, verdict.feedback.boot - submitted_boot
     comparable = submitted_boot and verdict.feedback.boot and boot_id == verdict.boot_id
     return seconds(by_boot if comparable and abs(by_wall - by_boot) >= _STEP else by_wall)
@@ -97,7 +99,7 @@ def failure_part(kind: str | None, message: str | None, stack: str | None, stage
 
 def error_after(gen: Generation, outcome: str) -> Record:
     """Say which error, or death of the process, followed a submission; an empty dict where none did."""
-    if gen.root is None and outcome in SUBMITTED:
+    if not gen.ended and outcome in SUBMITTED:
         return killed_after()
     later = json_value(gen.attributes.get(sc.LATER_ERROR), None)
     return {"error_after_submission": later} if later and outcome in SUBMITTED else {}

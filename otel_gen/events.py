@@ -52,6 +52,13 @@ class Noted(Event, tag="note", frozen=True):
     attributes: dict[str, Any]
 
 
+class Said(Noted, tag="said", frozen=True):
+    """The same of a generation whose root span has ended: an amendment where its record is written."""
+
+    whole: bool = False
+    """The first that was said of its output."""
+
+
 class Began(Event, tag="begin", frozen=True):
     """A stage began; superseded by its span."""
 
@@ -96,6 +103,18 @@ class Feedback(Event, tag="feedback", frozen=True):
     """The event id of a feedback that comes from a span; empty for one that was journalled as it was given."""
     source: str = ""
     """Where it comes from when it is not live."""
+    given: int = 0
+    """Wall nanoseconds at which the caller says that the verdict came; 0: when it reached us."""
+
+
+class Configured(Event, tag="config", frozen=True):
+    """The application says which settings it has changed (name -> old and new), or started with (name -> value)."""
+
+    wall: int
+    boot: int
+    kind: str
+    changes: dict[str, Any]
+    reason: str
 
 
 class Counted(Event, tag="count", frozen=True):
@@ -119,7 +138,9 @@ class Sealed(Event, tag="sealed", frozen=True):
     closed: bool = False
 
 
-AnyEvent = Union[Header, Started, Noted, Began, Span, Feedback, Counted, Command, Sealed]  # noqa: UP007
+AnyEvent = Union[  # noqa: UP007
+    Header, Started, Noted, Said, Began, Span, Feedback, Configured, Counted, Command, Sealed
+]  # fmt: skip
 
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(AnyEvent).decode

@@ -11,6 +11,7 @@ from otel_gen import attributes as attrs
 from otel_gen import sanitize, tracing
 from otel_gen import semconv as sc
 from otel_gen.capture import Capture
+from otel_gen.clock import parse_iso
 from otel_gen.events import Feedback
 from otel_gen.exporter import bounded
 from otel_gen.foreign import feedback_attributes, valid_id
@@ -20,6 +21,9 @@ _NUMBERS = (
     "task_fidelity_score", "average_fidelity_score", "generations_within_the_window",
     "current_duel_rating", "current_miner_reward",
 )  # fmt: skip
+
+
+_LATEST = 4e9  # seconds since 1970
 
 
 class FeedbackResult:
@@ -74,6 +78,7 @@ def event(generation_id: Any, keywords: dict[str, Any], wall: int, boot: int) ->
         task_id = ""
     elif not task_id:
         return None
+    moment = _moment(keywords.pop("feedback_time", None))
     given = keywords.pop("score", None)
     given = keywords.get("task_fidelity_score") if given is None else given
     failed = sanitize.flag(keywords.get("validation_failed")) is True
@@ -81,8 +86,20 @@ def event(generation_id: Any, keywords: dict[str, Any], wall: int, boot: int) ->
     return Feedback(
         wall, boot, generation_id or "", task_id, None if failed else score,
         failed or (given is not None and score is None), failed or given is not None,
-        sanitize.uid(keywords.pop("validator_uid", None)), _fields(keywords),
+        sanitize.uid(keywords.pop("validator_uid", None)), _fields(keywords), given=moment,
     )  # fmt: skip
+
+
+def _moment(value: Any) -> int:
+    """Read when a verdict came: ISO 8601, a datetime, or seconds since 1970; 0 for what is none."""
+    plain = sanitize.clean(value, limit=64)
+    found = sanitize.number(plain)
+    if found is not None:
+        return int(found * 1e9) if 0 < found < _LATEST else 0
+    try:
+        return max(parse_iso(plain), 0) if isinstance(plain, str) else 0
+    except (ValueError, OverflowError):
+        return 0
 
 
 def _fields(keywords: dict[str, Any]) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class Generation:
     """The state of one generation; `apply` is its only change."""
 
     __slots__ = (
-        "attributes", "begun", "boot_id", "id", "last_wall", "root", "stages",
+        "attributes", "begun", "boot_id", "heard", "id", "last_wall", "root", "stages",
         "started", "submitted_boot", "verdicts", "worker",
     )  # fmt: skip
 
@@ -43,6 +43,8 @@ class Generation:
         self.begun: dict[str, Began] = {}
         self.stages: dict[str, Span] = {}
         self.verdicts: list[Verdict] = []
+        self.heard: list[str] = []
+        """Event ids of what was said after the end, in time for the record."""
         self.last_wall = 0
         self.submitted_boot = 0
 
@@ -79,6 +81,11 @@ class Generation:
     def known(self) -> bool:
         """Tell whether the generation really began: a start or its whole root span is on record."""
         return self.started is not None or self.root is not None
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether the caller has ended it, or left it behind: what is unsaid then stays so."""
+        return self.root is not None or self.attributes.get(sc.LEFT) is True
 
     @property
     def head(self) -> Started | Span:

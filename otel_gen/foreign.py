@@ -19,7 +19,7 @@ from otel_gen import semconv as sc
 from otel_gen.events import Feedback, Span, canonical
 
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_FEEDBACK = ("score", "invalid", "said", "validator_uid", "task_id", "event_id")
+_FEEDBACK = ("score", "invalid", "said", "validator_uid", "task_id", "event_id", "given_unix_nano")
 _JSON = sc.FEEDBACK_JSON[len(sc.FEEDBACK_PREFIX) :]
 _LATEST = (1 << 63) - 1
 _SAID = ("submitted", "withheld", "failed", "cancelled")
@@ -92,6 +92,7 @@ def _feedback(span: ReadableSpan, source: str) -> Feedback:
         sanitize.score(own.get("score")), bool(own.get("invalid")), bool(own.get("said", "score" in own)),
         sanitize.uid(own.get("validator_uid")), _fields(own),
         event_id or f"{span.context.trace_id:032x}-{span.context.span_id:016x}", source,
+        _whole(own.get("given_unix_nano")) or 0,
     )  # fmt: skip
 
 
@@ -123,6 +124,7 @@ def feedback_attributes(event: Feedback, event_id: str) -> dict[str, Any]:
         f"{sc.FEEDBACK_PREFIX}validator_uid": event.validator_uid,
         f"{sc.FEEDBACK_PREFIX}invalid": event.invalid,
         f"{sc.FEEDBACK_PREFIX}said": event.said,
+        f"{sc.FEEDBACK_PREFIX}given_unix_nano": event.given or None,
     }
     return {key: value for key, value in found.items() if value is not None}
 
@@ -141,6 +143,11 @@ def _text(value: Any) -> str | None:
 def _whole(value: Any) -> int | None:
     found = sanitize.number(value) if type(value) in (int, float) else None
     return int(found) if found is not None and found >= 0 and float(found).is_integer() else None
+
+
+def _seconds(value: Any) -> float | None:
+    found = sanitize.number(value)
+    return found if found is not None and found >= 0 else None
 
 
 def _of(known: tuple[str, ...]) -> Callable[[Any], str | None]:
@@ -165,12 +172,13 @@ _TYPES: dict[str, Callable[[Any], Any]] = {
         (sc.TASK_ATTEMPT, sc.PROMPT_LENGTH, sc.SUBMISSION_TIME, sc.NUM_GAUSSIANS, sc.FILE_SIZE_BYTES), _whole
     ),
     **dict.fromkeys((sc.REJECTION_VALUE, sc.FILE_SIZE_MB, sc.CLIP_SCORE), sanitize.number),
-    **dict.fromkeys((sc.CLIP_PASS, sc.COUNT_PASS, sc.VALIDATION_PASS, sc.TRUNCATED), sanitize.flag),
+    **dict.fromkeys((sc.CLIP_PASS, sc.COUNT_PASS, sc.VALIDATION_PASS, sc.TRUNCATED, sc.FINAL), sanitize.flag),
     **dict.fromkeys((sc.VALIDATOR_UID, sc.MINER_UID), sanitize.uid),
     sc.TASK_ID: attrs.task_id,
     sc.SAID: _of(_SAID),
     sc.STAGE_STATUS: _of(sc.STATUSES),
     sc.PENDING: _nothing,
+    sc.LEFT: _nothing,
 }  # fmt: skip
 _ARTIFACT: dict[str, Callable[[Any], Any]] = {"hash": _text, "media_type": _text, "size": _whole}
 """A staged name is not among them: it is true only in the data_dir whose stager gave it."""
@@ -188,6 +196,8 @@ def _typed(attributes: Mapping[str, Any]) -> dict[str, Any]:
 def _check(key: str) -> Callable[[Any], Any]:
     if key.startswith(sc.ARTIFACT):
         return _ARTIFACT.get(key.rpartition(".")[2], _nothing)
+    if key.startswith(sc.TIMING):
+        return _seconds if key.endswith("_time") else _nothing
     return _TYPES.get(key, lambda value: value)
 
 

@@ -15,7 +15,7 @@ from otel_gen import semconv as sc
 from otel_gen.attempts import Attempts
 from otel_gen.clock import Clock, boot_id
 from otel_gen.deliver import Delivery
-from otel_gen.events import Began, Command, Event, Feedback, Noted, Span, Started
+from otel_gen.events import Began, Command, Configured, Event, Feedback, Noted, Said, Span, Started
 from otel_gen.fold import Generation, Verdict
 from otel_gen.recall import Recall
 from otel_gen.retain import artifacts
@@ -55,6 +55,7 @@ class Leader:
         self.recall = Recall(tree, self.view, self.delivery.ledger.set_aside)
         self.open: dict[str, Open] = {}
         self.waiting: list[tuple[Verdict, Source]] = []
+        self.afterwords: list[tuple[str, Said, Source]] = []
         self.commands: list[Command] = []
         self._attempts = Attempts()
         self._dirty: set[str] = set()
@@ -71,6 +72,7 @@ class Leader:
         self.delivery.placing.now = now.wall
         self._read()
         self._notice_deaths()
+        self._hear_afterwords()
         self._resolve(now)
         written = 0
         while batch := self._settled(now):
@@ -89,12 +91,17 @@ class Leader:
             self._breathe()
 
     def _take(self, source: Source, sequence: int, event: Event) -> None:
-        if isinstance(event, (Span, Noted, Started, Began)):
+        if isinstance(event, Said):
+            source.refs += 1
+            self.afterwords.append((f"{source.worker}-{sequence}", event, source))
+        elif isinstance(event, (Span, Noted, Started, Began)):
             self._fold(source, event)
         elif isinstance(event, Feedback):
             source.refs += 1
             event_id = event.origin or f"{source.worker}-{sequence}"
             self.waiting.append((Verdict(event_id, source.boot_id, event), source))
+        elif isinstance(event, Configured):
+            self.delivery.configured(f"{source.worker}-{sequence}", event)
         elif isinstance(event, Command):
             self.commands.append(event)
 
@@ -142,6 +149,20 @@ class Leader:
     def _deaths_possible(self) -> bool:
         gone = {s.worker for s in self.view.sources.values() if s.dead or s.closed}
         return any(self._alive.get(worker, True) for worker in gone)
+
+    def _hear_afterwords(self) -> None:
+        """Give what was said after the end to a generation without a record, else to its record."""
+        said, self.afterwords = self.afterwords, []
+        for event_id, event, source in said:
+            one, row = self.open.get(event.id), self.delivery.known(event.id)
+            if one is not None:
+                self._fold(source, event)
+                one.gen.heard.append(event_id)
+            elif row is not None:
+                self.delivery.afterword(row, event_id, event)
+        self.delivery.flush(self.view)
+        for _, _, source in said:
+            source.refs -= 1
 
     # --- feedback ------------------------------------------------------------------------------------------
     def _resolve(self, now: Now) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from otel_gen.afterwords import KIND
 from otel_gen.record import Record
 
 
@@ -31,6 +32,8 @@ def fold_into(record: Record, amendments: list[Record]) -> Record:
         "settled_feedback": record.get("settled_feedback", record["validator_feedback"]),
         "settled_failure": record.get("settled_failure", record["failure_analysis"]),
     }
+    if any(amendment["applied"] and amendment["kind"] == KIND for amendment in amendments):
+        first["settled_generation"] = record.get("settled_generation", record["generation"])
     kept = [{k: v for k, v in amendment.items() if k != "checksum"} for amendment in amendments]
     folded = overlay(record, amendments)
     if any(amendment["applied"] for amendment in amendments):

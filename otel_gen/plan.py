@@ -33,7 +33,9 @@ class Plan:
     @property
     def empty(self) -> bool:
         """Tell whether nothing is to be done."""
-        return not (self.history or self.amendments or self.aside or self.delivered or self.dropped)
+        return not (
+            self.history or self.amendments or self.aside or self.delivered or self.dropped or self.config
+        )
 
     def drop(self, row: ArtifactRow) -> None:
         """Remove a reference, planned or stored."""

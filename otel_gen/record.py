@@ -99,15 +99,17 @@ def _generation(gen: Generation, settled: Settled, placed: Placed) -> Record:
         "enhanced_prompt": gen.attributes.get(sc.ENHANCED_PROMPT),
         "negative_prompt": gen.attributes.get(sc.NEGATIVE_PROMPT),
         "timing": timing_part(gen, stages),
-        "output": _output(gen.attributes, placed),
+        "output": output_part(gen.attributes, placed),
         "submission": submission_part(gen, settled.outcome),
         "stages": stages,
         "attributes": custom(gen.attributes),
         **error_after(gen, settled.outcome),
+        **({"said_late": gen.heard} if gen.heard else {}),
     }
 
 
-def _output(attributes: dict[str, Any], placed: Placed) -> Record:
+def output_part(attributes: dict[str, Any], placed: Placed) -> Record:
+    """Describe the output; an empty dict where nothing was said of one."""
     got = attributes.get
     quality = {name: got(key) for name, key in _QUALITY.items()}
     graded = any(value is not None for value in quality.values())
@@ -140,4 +142,4 @@ def _output(attributes: dict[str, Any], placed: Placed) -> Record:
     return output
 
 
-__all__ = ["Record", "build", "seal", "sound"]
+__all__ = ["Record", "build", "output_part", "seal", "sound"]

@@ -98,6 +98,7 @@ class Restore:
             self._index.add_amendments([rows.from_amendment(amendment)])
             self._aggregates.amendment(amendment, record["metadata"])
         self._index.add_delivered([row])
+        self._index.add_amendments(rows.said_late(record))
         kept = rows.artifacts_of(record)
         for one in kept:
             one.size = self._store.size(one.path)

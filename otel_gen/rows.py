@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from otel_gen import afterwords
 from otel_gen.aggregate import output_digest
 from otel_gen.clock import parse_iso
 from otel_gen.fold import Generation
@@ -54,6 +55,8 @@ def _take_feedback(row: Delivered, feedback: Record) -> None:
 
 def apply_amendment(row: Delivered, amendment: Record) -> None:
     """Renew a row by an applied amendment."""
+    if amendment["applied"] and amendment["kind"] == afterwords.KIND:
+        afterwords.renew(row, amendment["changes"])
     if amendment["applied"] and amendment["kind"] == "feedback":
         row.outcome = amendment["changes"]["outcome"]
         _take_feedback(row, amendment["changes"]["validator_feedback"])
@@ -65,6 +68,15 @@ def from_amendment(amendment: Record) -> AmendmentRow:
         amendment["event_id"], amendment["generation_id"], amendment["kind"], amendment.get("verdict"),
         amendment.get("score"), amendment.get("validator_uid"), amendment["applied"],
     )  # fmt: skip
+
+
+def said_late(record: Record) -> list[AmendmentRow]:
+    """Make the rows of what was said after the end and is in the record: it is not to be told again."""
+    id_ = record["metadata"]["generation_id"]
+    return [
+        AmendmentRow(event_id, id_, afterwords.KIND, None, None, None, applied=False)
+        for event_id in record["generation"].get("said_late", ())
+    ]
 
 
 def artifacts_of(record: Record) -> list[ArtifactRow]:

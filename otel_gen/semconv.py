@@ -54,9 +54,17 @@ ERROR_MESSAGE: Final = "gen3d.error.message"
 ERROR_STACK: Final = "gen3d.error.stack"
 ERROR_CLASS: Final = "gen3d.error.class"
 ERROR_STAGE: Final = "gen3d.error.stage"
+LEFT: Final = "gen3d.left"
+"""True on a generation that has not ended while nobody seems to hold it any more; never on a root span."""
+FINAL: Final = "gen3d.final"
+"""True where the caller has no more to say: the record is written without waiting for a verdict."""
+TIMING: Final = "gen3d.timing."
+"""Prefix of seconds that a caller measured himself, by the name under which the record keeps them."""
 LATER_ERROR: Final = "gen3d.error_after_submission"
 """Canonical JSON of the error that followed a submission."""
 
+OUTPUT: Final = "gen3d.output."
+"""Prefix of what is said of the output."""
 NUM_GAUSSIANS: Final = "gen3d.output.num_gaussians"
 FILE_SIZE_BYTES: Final = "gen3d.output.file_size_bytes"
 FILE_SIZE_MB: Final = "gen3d.output.file_size_mb"
@@ -64,6 +72,7 @@ CLIP_SCORE: Final = "gen3d.output.clip_score"
 CLIP_PASS: Final = "gen3d.output.clip_threshold_pass"  # noqa: S105 - a verdict, not a password
 COUNT_PASS: Final = "gen3d.output.gaussian_count_pass"  # noqa: S105
 VALIDATION_PASS: Final = "gen3d.output.validation_pass"  # noqa: S105
+QUALITY: Final = (CLIP_SCORE, CLIP_PASS, COUNT_PASS, VALIDATION_PASS)
 GAUSSIAN_STATS: Final = "gen3d.output.gaussian_stats"
 RENDER_STATS: Final = "gen3d.output.render_stats"
 SHED: Final = "gen3d.output.shed"

@@ -3,16 +3,19 @@
 unended, worker alive ........................ wait
 replayed, worker alive ....................... wait: its feedback may come later in the file
 unended, worker gone, no submission .......... interrupted
+left behind by its caller, worker gone ....... as if it had ended
 withheld / failed / cancelled, ended ......... that, at once
 ended, nothing said, no verdict .............. unsubmitted
 submitted (or a verdict proves it) ........... accepted / rejected by its verdict,
-                                               unscored after feedback_timeout, else wait
+                                               unscored after feedback_timeout, or at once where
+                                               the caller has no more to say, else wait
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from otel_gen import semconv as sc
 from otel_gen.events import Feedback
 from otel_gen.fold import Generation, Verdict
 from otel_gen.settings import Policy
@@ -86,11 +89,11 @@ def settle(gen: Generation, now: Now, policy: Policy, *, alive: bool) -> Settled
 
 def _outcome(gen: Generation, verdict: Verdict | None, now: Now, policy: Policy) -> str | None:
     said = gen.said
-    if said == "submitted" or (verdict is not None and (said is None or gen.root is None)):
+    if said == "submitted" or (verdict is not None and (said is None or not gen.ended)):
         if verdict is not None:
             return outcome_word(verdict.feedback)
         return "unscored" if _overdue(gen, now, policy) else None
-    if gen.root is None:
+    if not gen.ended:
         return "interrupted"
     return said or "unsubmitted"
 
@@ -106,4 +109,5 @@ def _timely(gen: Generation, verdict: Verdict, policy: Policy) -> bool:
 
 def _overdue(gen: Generation, now: Now, policy: Policy) -> bool:
     wall = gen.submitted_wall or gen.last_wall
-    return bool(gen.source) or now.age(wall, gen.submitted_boot, gen.boot_id) >= policy.feedback_timeout
+    waits = not gen.source and gen.attributes.get(sc.FINAL) is not True
+    return not waits or now.age(wall, gen.submitted_boot, gen.boot_id) >= policy.feedback_timeout

@@ -66,7 +66,13 @@ def timing_part(gen: Generation, stages: list[Record]) -> Record:
         timing[name] = round(timing.get(name, 0.0) + stage["duration_seconds"], 6)
     end = gen.root.end if gen.root else gen.last_wall
     timing["total_time"] = seconds(end - gen.start)
-    return timing
+    return timing | reported(gen.attributes)
+
+
+def reported(attributes: dict[str, Any]) -> Record:
+    """Collect what the caller measured himself, under `<name>_time`."""
+    prefix = len(sc.TIMING)
+    return {key[prefix:]: value for key, value in attributes.items() if key[:prefix] == sc.TIMING}
 
 
 def custom(attributes: dict[str, Any]) -> Record:

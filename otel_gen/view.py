@@ -13,7 +13,7 @@ import msgspec
 from otel_gen import aggregate, events
 from otel_gen import semconv as sc
 from otel_gen.errors import StorageError
-from otel_gen.events import Counted, Event, Header, Noted, Sealed, Span, Started
+from otel_gen.events import Counted, Event, Header, Noted, Said, Sealed, Span, Started
 from otel_gen.files import Folder
 from otel_gen.segment import SPARE, SUFFIX, Damage, Reader
 from otel_gen.settings import Policy
@@ -228,7 +228,9 @@ def _counted(counts: Counts, event: Counted) -> None:
     counts[f"gen3d_{event.name}", event.label] += event.n
 
 
-_COUNTED: dict[type, Callable[[Counts, Any], None]] = {Started: _start, Noted: _note, Counted: _counted}
+_COUNTED: dict[type, Callable[[Counts, Any], None]] = {
+    Started: _start, Noted: _note, Said: _note, Counted: _counted,
+}  # fmt: skip
 """What is counted from events, not from lines. A replayed span counts nothing."""
 
 

@@ -95,7 +95,7 @@ class Runtime:
     def close(self, timeout: float) -> bool:
         """Take no more, bring everything to disk, wait for its delivery and tell whether it is delivered."""
         until = time.monotonic() + timeout
-        self.capture.closed = True
+        self.capture.close()
         self.leading.hurry()
         self.stager.close(max(until - time.monotonic(), 0))
         used = bool(self.journal.last)
