@@ -61,7 +61,12 @@ class ConfigLog:
         return [seal(line)]
 
     def line(self, record: Record) -> list[bytes]:
-        """Give the line, if the settings of this record differ from those before."""
+        """Give the line, if the settings of this record differ from those before.
+
+        What was recorded elsewhere, and comes in any order, says nothing of the settings in force here.
+        """
+        if record["metadata"].get("source"):
+            return []
         found, config = record["miner_config_hash"], record["miner_config"]
         if not found or found == self.hash or not isinstance(config, dict):
             return []

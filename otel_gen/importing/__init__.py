@@ -1,0 +1,1 @@
+"""Import what the former logger wrote: old history files become canonical records."""

@@ -1,0 +1,38 @@
+"""Values of old records: times, parts and hashes as they were written by many versions."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from otel_gen import sanitize
+from otel_gen.clock import parse_iso
+
+_FRACTION = re.compile(r"(\.\d+)")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_LATEST = 4e9  # seconds since 1970
+
+
+def moment(value: Any) -> int | None:
+    """Read a time, with or without zone and with any number of decimals; None for what is none."""
+    plain = sanitize.number(value)
+    if plain is not None:
+        return int(plain * 1e9) if 0 < plain < _LATEST else None
+    if not isinstance(value, str) or len(value) > 64:
+        return None
+    try:
+        return max(parse_iso(_FRACTION.sub(lambda m: m[1][:7].ljust(7, "0"), value.strip())), 0)
+    except (ValueError, OverflowError):
+        return None
+
+
+def part(value: dict[str, Any], name: str) -> dict[str, Any]:
+    """Give an object of a record; an empty one where it is null, missing or something else."""
+    found = value.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def digest(value: Any) -> str:
+    """Give a sha256 as 64 hex digits; an empty text for what is none."""
+    text = value.rpartition(":")[2].lower() if isinstance(value, str) else ""
+    return text if _DIGEST.fullmatch(text) else ""
