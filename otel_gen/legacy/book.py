@@ -51,7 +51,7 @@ class Book:
         self._lock = threading.RLock()
         self._shelves: dict[str, OrderedDict[str, Logged]] = {name: OrderedDict() for name in self.LIMITS}
         self.ended: OrderedDict[str, Ended] = OrderedDict()
-        self._gone: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._gone: queue.SimpleQueue[tuple[str, bool] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._verdicts: OrderedDict[str, None] = OrderedDict()
         self.last = ""
@@ -63,7 +63,7 @@ class Book:
         made = Logged(self.capture, keywords, self.late)
         if made.context is None:
             return ""
-        made.hold(self._gone.put)
+        made.hold(self._task_is_done, self._context_is_gone)
         with self._lock:
             self._shelves["open"][made.id] = made
             crowd = self._oldest() if self._open_count() > self.MOST_OPEN else None
@@ -82,7 +82,7 @@ class Book:
         """Put a generation, of which something was heard, where it belongs now."""
         with self._lock:
             if self._take(one):
-                self._shelves["said" if one.said else "left" if one.left else "open"][one.id] = one
+                self._shelves["said" if one.said else "left" if one.gone else "open"][one.id] = one
 
     def close(self, one: Logged, *, final: bool = False) -> None:
         """End a generation."""
@@ -164,16 +164,27 @@ class Book:
     def _run(self) -> None:
         while True:
             try:
-                gone = self._gone.get(timeout=1.0 if self._open_count() else None)
+                news = self._gone.get(timeout=1.0 if self._open_count() else None)
             except queue.Empty:
-                gone = ""
-            if gone is None:
+                news = ("", False)
+            if news is None:
                 return
-            one = self.find(gone)
-            if isinstance(one, Logged):
-                one.leave()
-                self.heard(one)
+            self._left(*news)
             self.close_due()
+
+    def _left(self, id_: str, gone: bool) -> None:
+        one = self.find(id_)
+        if isinstance(one, Logged):
+            one.gone = one.gone or gone
+            one.leave()
+            self.heard(one)
+
+    # Both may be called in the middle of anything, by the garbage collector: a SimpleQueue allows that.
+    def _task_is_done(self, id_: str) -> None:
+        self._gone.put((id_, False))
+
+    def _context_is_gone(self, id_: str) -> None:
+        self._gone.put((id_, True))
 
     def close_due(self) -> None:
         """Close what nothing was heard of for too long."""

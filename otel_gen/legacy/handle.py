@@ -1,14 +1,15 @@
 """A generation that one call opens and another one closes, in whatever task, thread or order.
 
 Nobody says when a caller has lost interest: a handler returns early and its id is gone. So each notes, as soon
-as that seems so (its context is gone, or how it ended was said), that it is left: if the process dies, it
-counts as ended and not as interrupted. A word brings it back.
+as that seems so (the task that started it is done, its context is gone, or how it ended was said), that it is
+left: if the process dies, it counts as ended and not as interrupted. A word brings it back.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from typing import Any
 
 from otel_gen import attributes as attrs
@@ -17,6 +18,7 @@ from otel_gen import tracing
 from otel_gen.capture import Capture
 from otel_gen.guard import guarded
 from otel_gen.handles import Generation
+from otel_gen.waiting import on_event_loop
 
 
 class Hold:
@@ -41,18 +43,26 @@ _hold: ContextVar[Hold | None] = ContextVar("otel_gen_legacy_hold", default=None
 class Logged(Generation):
     """A generation as the legacy logger speaks of it; `late` takes what is said after its end."""
 
-    __slots__ = ("_late", "_mark", "heard")
+    __slots__ = ("_late", "_mark", "gone", "heard")
 
     def __init__(self, capture: Capture, keywords: dict[str, Any], late: Callable[..., None]) -> None:
         self._late = late
         self._mark: list[bool] = []
         self.heard = 0
+        self.gone = False
         super().__init__(capture, keywords)
         self.heard = self.start_boot
 
-    def hold(self, gone: Callable[[str], None]) -> None:
-        """Have `gone` called with the id once the context of now, and all that came of it, are gone."""
+    def hold(self, done: Callable[[str], None], gone: Callable[[str], None]) -> None:
+        """Have `done` called with the id when the task of now is done, `gone` once its context is gone.
+
+        A context outlives its task where another task, or a timer of the server's, came of it.
+        """
         _hold.set(Hold(self.id, gone, self._mark))
+        task = asyncio.current_task() if on_event_loop() else None
+        if task is not None:
+            id_ = self.id
+            task.add_done_callback(lambda _: done(id_), context=Context())
 
     @property
     def said(self) -> bool:
@@ -90,7 +100,7 @@ class Logged(Generation):
             if self._ended:
                 self._late(self.id, attributes)
                 return
-            self.heard = self.capture.clock.boot()
+            self.heard, self.gone = self.capture.clock.boot(), False
             if sc.SAID in attributes:
                 attributes = attributes | {sc.LEFT: True}
             elif self.left and not self.said:
