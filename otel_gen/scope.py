@@ -74,22 +74,20 @@ class Scope:
         if var is None:
             return
         here = innermost is self or self._around(innermost)
-        outer = self.outer
         self._token = self._var = None
         if not here:
             return
         try:
             current.reset(var)
         except (ValueError, RuntimeError):  # a generator's step in another task brought it here
-            return_to((outer, token.old_value))
+            return_to((_before(var), token.old_value))
         else:
             tracing.detach(token)
 
     @property
     def outer(self) -> Scope | None:
         """What was current before this was attached."""
-        old: Any = Token.MISSING if self._var is None else self._var.old_value
-        return None if old is Token.MISSING else old
+        return None if self._var is None else _before(self._var)
 
     def _around(self, scope: Scope | None) -> bool:
         while scope is not None and scope is not self:
@@ -102,24 +100,31 @@ class Scope:
         clock = capture.clock
         self.start_wall, self.start_boot = clock.wall(), clock.boot()
         self.span, self.own, self.ids = capture.tracing.start(
-            name, lambda: self.showing(attributes), context, parent_span.get_span_context(), self.start_wall
+            name, self.showing, attributes, context, parent_span, self.start_wall
         )
         self.context = tracing.within(self.span, context)
 
     def showing(self, attributes: dict[str, Any]) -> dict[str, Any]:
         """Choose what the application's span may show from its begin, and remember of what."""
-        self.shown = dict(attributes)
+        self.shown = attributes.copy()
         return self.capture.visible(attributes)
 
     def end_own_span(self, attributes: dict[str, Any], end: int, *, failed: bool) -> None:
         """End the application's span with what is new since it began."""
         if self.own:
             before = self.shown.get
-            new = self.capture.visible({key: v for key, v in attributes.items() if before(key) is not v})
+            new = {key: v for key, v in attributes.items() if before(key) is not v}
+            if new:
+                new = self.capture.visible(new)
             tracing.end(self.span, new, end, new.get(sc.ERROR_MESSAGE, "") if failed else None)
 
     def end_time(self) -> int:
         return self.start_wall + max(self.capture.clock.boot() - self.start_boot, 0)
+
+
+def _before(var: Token[Scope | None]) -> Scope | None:
+    old: Any = var.old_value
+    return None if old is Token.MISSING else old
 
 
 def new_id(wall: int) -> str:

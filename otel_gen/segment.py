@@ -20,7 +20,6 @@ from otel_gen.files import Folder
 
 MAGIC = b"\x89OG1"
 _HEAD = struct.Struct("<4sIIQ")
-_START = struct.Struct("<4sII")
 _SEQUENCE = struct.Struct("<Q")
 HEAD_SIZE = _HEAD.size
 _CHECKED = HEAD_SIZE - _SEQUENCE.size
@@ -86,15 +85,15 @@ class Writer:
 
     def put(self, sequence: int, payload: bytes) -> None:
         """Write one frame; on an error nothing is taken and the next call writes at the same place."""
-        checked = _SEQUENCE.pack(sequence) + payload
-        data = _START.pack(MAGIC, len(payload), zlib.crc32(checked)) + checked
-        written = os.pwrite(self.fd, data, self.offset)
-        while written != len(data):
+        crc = zlib.crc32(payload, zlib.crc32(_SEQUENCE.pack(sequence)))
+        data = _HEAD.pack(MAGIC, len(payload), crc, sequence) + payload
+        size, written = len(data), os.pwrite(self.fd, data, self.offset)
+        while written != size:
             more = os.pwrite(self.fd, data[written:], self.offset + written)
             if not more:
                 raise OSError(28, "short write")
             written += more
-        self.offset += len(data)
+        self.offset += size
 
     def gone(self) -> bool:
         """Tell whether the file has lost its name (data_dir removed, or delivered and deleted)."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from otel_gen import attributes as attrs
-from otel_gen import sanitize, tracing
 from otel_gen import semconv as sc
+from otel_gen import tracing
 from otel_gen.events import Began
 from otel_gen.exporter import bounded
 from otel_gen.failures import describe
@@ -24,7 +24,7 @@ class Stage(Scope):
 
     def __init__(self, generation: Generation, name: str, attributes: dict[str, Any]) -> None:
         super().__init__(generation.capture)
-        self._generation, self.name = generation, sanitize.text(name, 256) or "stage"
+        self._generation, self.name = generation, attrs.stage_name(name)
         self._attributes: dict[str, Any] = {sc.GENERATION_ID: generation.id, sc.STAGE_NAME: self.name}
         self._start(attributes)
 
@@ -69,10 +69,8 @@ class Stage(Scope):
         self.capture.journal.withdraw(self)
         if self.capture.closed:
             return
-        status = "ok"
         if error is not None:
-            status = self._fail(error)
-        self._attributes[sc.STAGE_STATUS] = status
+            self._attributes[sc.STAGE_STATUS] = self._fail(error)
         end = self.end_time()
         generation = self._generation
         ticket = self.capture.exporter.own(
@@ -82,7 +80,7 @@ class Stage(Scope):
             generation.ticket = ticket
         if generation.over:
             generation.sync_late()
-        self.end_own_span(self._attributes, end, failed=status != "ok")
+        self.end_own_span(self._attributes, end, failed=error is not None)
 
     def _fail(self, error: BaseException) -> str:
         failure = describe(error)
