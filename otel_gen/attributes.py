@@ -62,7 +62,7 @@ def _plain(value: Any, limit: int) -> bool:
     if kind is str:
         return len(value) <= limit and bool(value.isascii())
     if kind is int:
-        return -_INT64 <= value < _INT64
+        return bool(-_INT64 <= value < _INT64)
     return kind is bool or (kind is float and isfinite(value))
 
 
