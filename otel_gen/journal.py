@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import os
 import queue
 import threading
+import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable
@@ -56,6 +58,7 @@ class Journal:
     IDLE = 1.0  # seconds between two looks of the syncer when nothing is asked of it
     RETRY = 0.25  # the same while the disk refuses
     TICK = 0.1  # the same while something is announced
+    PROMPT = 0.05  # within which a sync is done while the disk is quick
     CALM = 20  # ticks without an announcement after which it stops ticking
 
     def __init__(
@@ -77,6 +80,7 @@ class Journal:
         self._backlog: deque[tuple[int, bytes]] = deque()
         self._backlog_bytes = 0
         self._ticking = 0
+        self._overdue = math.inf
         self._busy = self._stalled = self._poisoned = self._closing = self._closed = False
         self._waiting: list[tuple[int, Callable[[], None]]] = []
         self._wake = Bell()
@@ -186,7 +190,7 @@ class Journal:
             writer = self._writer
             if writer is None or not writer.fits(len(payload)):
                 writer = self._roll()
-            writer.put(ticket, payload)
+            writer.put(ticket, payload, self._overdue)
             self._written = ticket
         except (OSError, StorageError):
             return False
@@ -321,12 +325,19 @@ class Journal:
     def _sync(self) -> bool:
         with self._lock:
             target, writers, folder = self._written, list(self._unsynced), self._folder
-        if self._poisoned or not _synced(writers, folder):
+        if self._poisoned or not self._synced_in_time(writers, folder):
             return self._replace_unsyncable()
         with self._lock:
             self._unsynced = [w for w in self._unsynced if w is self._writer or w not in writers]
             self._synced = max(self._synced, target)
         return True
+
+    def _synced_in_time(self, writers: list[Writer], folder: Folder | None) -> bool:
+        self._overdue = time.monotonic() + self.PROMPT
+        try:
+            return _synced(writers, folder)
+        finally:
+            self._overdue = math.inf
 
     def _replace_unsyncable(self) -> bool:
         """After a failed fsync its pages count as clean: never ask that descriptor again."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
 import struct
 import zlib
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 
 from otel_gen.events import MAX_PAYLOAD
 from otel_gen.files import Folder
+from otel_gen.pwrite import pwrite
 
 MAGIC = b"\x89OG1"
 _HEAD = struct.Struct("<4sIIQ")
@@ -83,11 +85,14 @@ class Writer:
         """Tell whether a payload of this length still has room before the seal."""
         return self.offset + length + _OVERHEAD <= self.size
 
-    def put(self, sequence: int, payload: bytes) -> None:
-        """Write one frame; on an error nothing is taken and the next call writes at the same place."""
+    def put(self, sequence: int, payload: bytes, overdue: float = math.inf) -> None:
+        """Write one frame; on an error nothing is taken and the next call writes at the same place.
+
+        overdue: from when on (monotonic) the disk is not trusted to answer at once.
+        """
         crc = zlib.crc32(payload, zlib.crc32(_SEQUENCE.pack(sequence)))
         data = _HEAD.pack(MAGIC, len(payload), crc, sequence) + payload
-        size, written = len(data), os.pwrite(self.fd, data, self.offset)
+        size, written = len(data), pwrite(self.fd, data, self.offset, overdue)
         while written != size:
             more = os.pwrite(self.fd, data[written:], self.offset + written)
             if not more:
