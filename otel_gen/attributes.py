@@ -196,6 +196,9 @@ def filtered(attributes: Attributes) -> Attributes:
         if look is _as_it_is:
             if value is not None:
                 shown[key] = value
+        elif look is _number_shown:  # most of them: without a call
+            if type(value) in _NUMBERS:
+                shown[key] = value
         elif look is not None:
             found = look(value)
             if found is not None:

@@ -35,6 +35,8 @@ class Scope:
     """What generations and stages share: a span in the context for the length of a block."""
 
     __slots__ = (
+        "_attributes",
+        "_later",
         "_token",
         "_var",
         "capture",
@@ -42,18 +44,18 @@ class Scope:
         "faults",
         "ids",
         "own",
-        "shown",
         "span",
         "start_boot",
         "start_wall",
     )
 
     ids: SpanIds
-    shown: dict[str, Any]
 
-    def __init__(self, capture: Capture) -> None:
+    def __init__(self, capture: Capture, attributes: dict[str, Any]) -> None:
         self.capture = capture
         self.faults = capture.faults
+        self._attributes = attributes
+        self._later: dict[str, Any] = {}
         self.context: Any = None
         self._token: Any = None
         self._var: Token[Scope | None] | None = None
@@ -94,28 +96,25 @@ class Scope:
             scope = scope.outer
         return scope is self
 
-    def begin_span(self, name: str, attributes: dict[str, Any], context: Any, parent_span: Any) -> None:
-        """Start the application's span and take its ids."""
+    def begin_span(self, name: str, context: Any, parent: Any, above: SpanIds | None) -> None:
+        """Start the application's span and take its ids; `above` are its parent's where they are known."""
         capture = self.capture
         clock = capture.clock
         self.start_wall, self.start_boot = clock.wall(), clock.boot()
         self.span, self.own, self.ids = capture.tracing.start(
-            name, self.showing, attributes, context, parent_span, self.start_wall
+            name, capture.visible, self._attributes, context, parent, above, self.start_wall
         )
         self.context = tracing.within(self.span, context)
 
-    def showing(self, attributes: dict[str, Any]) -> dict[str, Any]:
-        """Choose what the application's span may show from its begin, and remember of what."""
-        self.shown = attributes.copy()
-        return self.capture.visible(attributes)
+    def keep(self, attributes: dict[str, Any]) -> None:
+        """Take what was said since the begin; the application's span hears of it at its end."""
+        self._attributes.update(attributes)
+        self._later.update(attributes)
 
-    def end_own_span(self, attributes: dict[str, Any], end: int, *, failed: bool) -> None:
+    def end_own_span(self, end: int, *, failed: bool) -> None:
         """End the application's span with what is new since it began."""
         if self.own:
-            before = self.shown.get
-            new = {key: v for key, v in attributes.items() if before(key) is not v}
-            if new:
-                new = self.capture.visible(new)
+            new = self.capture.visible(self._later) if self._later else self._later
             tracing.end(self.span, new, end, new.get(sc.ERROR_MESSAGE, "") if failed else None)
 
     def end_time(self) -> int:

@@ -30,8 +30,11 @@ SPARE = ".spare"
 SEALED_ROOM = 128
 """Bytes kept free for the frame that seals a full segment."""
 _OVERHEAD = HEAD_SIZE + SEALED_ROOM
-_ZEROS = bytes(1 << 18)
-"""Written, not only reserved: later frames meet pages that exist, and fdatasync has no extents to convert."""
+_ZEROS = bytes(1 << 16)
+"""Written, not only reserved: later frames meet pages that exist, and fdatasync has no extents to convert.
+
+In small pieces: where one of 1 MB makes one large folio, each later write to it takes twice as long.
+"""
 
 
 def parse(data: bytes, at: int) -> tuple[int, bytes, int] | None:
