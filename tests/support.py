@@ -41,12 +41,12 @@ def until(condition, timeout=20.0):
     return found
 
 
-def python(code, *args, **env):
+def python(code, *args, timeout=60, **env):
     """Run code in a fresh interpreter; gives its standard output."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "OTEL_GEN_"))}
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, args)],
-        env=clean | env, capture_output=True, text=True, timeout=60, check=False,
+        env=clean | env, capture_output=True, text=True, timeout=timeout, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
