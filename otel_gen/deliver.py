@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from otel_gen import aggregate, catalog, verdicts
+from otel_gen import aggregate, catalog, room, verdicts
 from otel_gen.aggregate import Key
 from otel_gen.clock import Clock
 from otel_gen.configlog import ConfigLog
@@ -122,9 +122,11 @@ class Delivery:
         self.plan.aside += self.ledger.aside_line(gen.id, line)
 
     def expire(self, wall: int) -> None:
-        """Take back the paths of outputs whose verdict never came."""
-        for row, amendment, amended in self.placing.overdue(wall, self.plan):
-            self._amend(amendment, amended, row)
+        """Take back the paths of outputs whose verdict never came, and of those that a full disk cannot hold."""
+        self.placing.pressed = room.missing(self.tree.root)
+        for given_up in (self.placing.overdue, self.placing.spare):
+            for row, amendment, amended in given_up(wall, self.plan):
+                self._amend(amendment, amended, row)
         self.flush(None)
 
     # --- the effects, in order -------------------------------------------------------------------------
