@@ -102,6 +102,12 @@ class Queries:
         query = f"SELECT {ARTIFACT} FROM artifacts WHERE due <= ? ORDER BY due LIMIT ?"  # noqa: S608
         return [ArtifactRow(*row) for row in self.db.execute(query, (wall, limit))]
 
+    def spare(self, limit: int = 100) -> list[ArtifactRow]:
+        """Files that may go: samples, then those that wait for a verdict; ids sort by time."""
+        query = f"""SELECT {ARTIFACT} FROM artifacts WHERE kind = 'rejected_sample' OR due IS NOT NULL
+                    ORDER BY kind != 'rejected_sample', id LIMIT ?"""  # noqa: S608
+        return [ArtifactRow(*row) for row in self.db.execute(query, (limit,))]
+
     def next_due(self) -> int | None:
         """When the next file has waited long enough."""
         due: int | None = self.db.execute("SELECT min(due) FROM artifacts WHERE due IS NOT NULL").fetchone()[

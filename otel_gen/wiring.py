@@ -121,12 +121,12 @@ class Runtime:
         except StorageError:
             return False
         try:
-            left = [name for name in self.journal.names if tree.segments.exists(name)]
+            left = [name for name in self.journal.chain.names if tree.segments.exists(name)]
             found = index.open_reader(tree.dot)
             cursors = found.cursors() if found is not None else {}
             if found is not None:
                 found.close()
-            return all(cursors.get(name, -1) >= self.journal.ends.get(name, 0) for name in left)
+            return all(cursors.get(name, -1) >= self.journal.chain.ends.get(name, 0) for name in left)
         finally:
             tree.close()
 
