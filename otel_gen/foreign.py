@@ -188,6 +188,8 @@ def _typed(attributes: Mapping[str, Any]) -> dict[str, Any]:
 def _check(key: str) -> Callable[[Any], Any]:
     if key.startswith(sc.ARTIFACT):
         return _ARTIFACT.get(key.rpartition(".")[2], _nothing)
+    if key.startswith(sc.GPU):
+        return sanitize.number
     return _TYPES.get(key, lambda value: value)
 
 
