@@ -19,7 +19,6 @@ from .load import CLIENTS, load
 
 OTEL_GEN = managers.BIN / "otel-gen"
 SOME = 15
-STARTED = 'gen3d_generations_started_total{task_type="TEXT-TO-3D"}'
 
 
 @pytest.fixture
@@ -48,7 +47,7 @@ def test_under_load_kills_and_restarts_every_answered_request_is_exactly_one_rec
         before = answers.pids
         manager.restart()
         wait_for(lambda: answers.by(none_of=before) >= SOME, "answers after a restart")
-    shown_as_written(home)
+    shown_as_written(home, answers)
     with load(home.url) as more:
         wait_for(lambda: len(more.ids) >= SOME, "answers before the stop")
         manager.stop()
@@ -57,23 +56,28 @@ def test_under_load_kills_and_restarts_every_answered_request_is_exactly_one_rec
     exactly_one_record_each(home, answers, more)
 
 
-def shown_as_written(home):
+def shown_as_written(home, answers):
     """At a quiet moment /metrics of whichever worker answers equals the lines."""
-    url = f"{home.url}/metrics"
+    url, kind = f"{home.url}/metrics", "TEXT-TO-3D"
 
     def quiet():
-        found, written = own(url), len(lines(home.data))
-        return found if (found[STARTED], found["gen3d_records_total{}"]) == (written, written) else None
-
-    shown = wait_for(quiet, "a quiet moment")
-    outcomes = Counter(record["outcome"] for record in lines(home.data))
-    assert outcomes["unscored"] >= 3 * SOME
-    for outcome in OUTCOMES:
-        assert (
-            shown[f'gen3d_generations_total{{outcome="{outcome}",task_type="TEXT-TO-3D"}}']
-            == outcomes[outcome]
+        written, found = lines(home.data), own(url)
+        ids = {record["metadata"]["generation_id"] for record in written}
+        counts = (
+            found[f'gen3d_generations_started_total{{task_type="{kind}"}}'],
+            found["gen3d_records_total{}"],
         )
-    assert shown["gen3d_in_flight{}"] == 0
+        return (written, found) if set(answers.ids) <= ids and counts == (len(ids), len(ids)) else None
+
+    written, found = wait_for(quiet, "a quiet moment")
+    outcomes = Counter(record["outcome"] for record in written)
+    assert outcomes["unscored"] >= 3 * SOME
+    shown = {
+        outcome: found[f'gen3d_generations_total{{outcome="{outcome}",task_type="{kind}"}}']
+        for outcome in OUTCOMES
+    }
+    assert shown == {outcome: outcomes[outcome] for outcome in OUTCOMES}
+    assert found["gen3d_in_flight{}"] == 0
 
 
 def exactly_one_record_each(home, *loads):
