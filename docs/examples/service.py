@@ -20,7 +20,6 @@ from otel_gen import propagation
 
 TRELLIS_URL = os.environ.get("TRELLIS_URL", "")
 MIN_GAUSSIANS = 7_000
-WORKER = {"X-Worker-Pid": str(os.getpid())}
 HEAD = "ply\nformat binary_little_endian 1.0\nelement vertex {}\nproperty float x\nend_header\n"
 
 
@@ -41,7 +40,7 @@ async def generate(request: Request, prompt: str = Form()) -> Response:
             async with gen.stage("trellis"):
                 ply, gaussians = await trellis(prompt)
             gen.output(ply=ply, num_gaussians=gaussians)
-            headers = WORKER | {propagation.GENERATION_ID: gen.id}
+            headers = worker() | {propagation.GENERATION_ID: gen.id}
             if gaussians < MIN_GAUSSIANS:
                 gen.withheld("sparse", value=gaussians)
                 return Response(headers=headers | {"X-Skip-Reason": "sparse"})
@@ -64,15 +63,21 @@ def splat(prompt: str) -> tuple[bytes, int]:
     return HEAD.format(gaussians).encode() + bytes(4 * gaussians), gaussians
 
 
+def worker() -> dict[str, str]:
+    return {"X-Worker-Pid": str(os.getpid())}
+
+
 @app.get("/health")
 async def health() -> Response:
-    return Response("ok", headers=WORKER)
+    return Response("ok", headers=worker())
 
 
 @app.get("/metrics")
 async def metrics(request: Request) -> Response:
     encode, media_type = choose_encoder(request.headers.get("accept", ""))
-    return Response(await run_in_threadpool(encode, REGISTRY), headers={"Content-Type": media_type, **WORKER})
+    return Response(
+        await run_in_threadpool(encode, REGISTRY), headers={"Content-Type": media_type, **worker()}
+    )
 
 
 if __name__ == "__main__":

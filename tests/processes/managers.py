@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,9 +99,9 @@ def started(manager: Manager, *command: str | Path) -> Iterator[Manager]:
         wait_for(manager.home.worker, f"{command[0]} to serve")
         yield manager
     finally:
-        if manager.process.poll() is None:
+        with suppress(ProcessLookupError):
             os.killpg(manager.process.pid, signal.SIGKILL)
-            manager.process.wait()
+        manager.process.wait()
 
 
 @contextmanager
@@ -117,6 +117,15 @@ def gunicorn(home: Home) -> Iterator[Manager]:
     """Run gunicorn with two uvicorn workers."""
     with started(Manager(home), BIN / "gunicorn", "-c", home.example("gunicorn.conf.py"), "service:app") as m:
         yield m
+
+
+@contextmanager
+def preloaded(home: Home) -> Iterator[Manager]:
+    """Run gunicorn with the application loaded before its workers are forked."""
+    config = home.example("gunicorn.conf.py")
+    config.write_text(f"{config.read_text()}preload_app = True\n")
+    with started(Manager(home), BIN / "gunicorn", "-c", config, "service:app") as manager:
+        yield manager
 
 
 class Supervisor(Manager):

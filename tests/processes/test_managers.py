@@ -26,7 +26,10 @@ def home(tmp_path):
     return managers.Home(tmp_path / "miner")
 
 
-@pytest.fixture(params=["uvicorn", "gunicorn", "supervisord", "pm2"])
+SLOW = pytest.param("preloaded", marks=pytest.mark.slow)
+
+
+@pytest.fixture(params=["uvicorn", "gunicorn", "supervisord", "pm2", SLOW])
 def manager(request, home):
     if request.param == "pm2":
         with managers.pm2(home, node.need_pm2()) as running:
