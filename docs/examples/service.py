@@ -24,9 +24,10 @@ HEAD = "ply\nformat binary_little_endian 1.0\nelement vertex {}\nproperty float 
 
 
 @asynccontextmanager
-async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     otel_gen.configure(miner_uid=226)
-    yield
+    async with httpx.AsyncClient(base_url=TRELLIS_URL, timeout=60) as app.state.three_d:
+        yield
     await run_in_threadpool(otel_gen.shutdown)  # ends within 10 s; give the manager more patience than that
 
 
@@ -51,8 +52,8 @@ async def generate(request: Request, prompt: str = Form()) -> Response:
 async def trellis(prompt: str) -> tuple[bytes, int]:
     if not TRELLIS_URL:
         return splat(prompt)
-    async with httpx.AsyncClient(base_url=TRELLIS_URL, timeout=60) as client:
-        answer = await client.post("/splat", data={"prompt": prompt}, headers=propagation.headers())
+    three_d = app.state.three_d
+    answer = await three_d.post("/splat", data={"prompt": prompt}, headers=propagation.headers())
     answer.raise_for_status()
     return answer.content, int(answer.headers["X-Gaussians"])
 

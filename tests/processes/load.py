@@ -24,6 +24,13 @@ class Answers:
     odd: list[str] = field(default_factory=list)
     """Answers that a client of a service in order would not see."""
 
+    def take(self, answer: httpx.Response) -> None:
+        """Write down an answer."""
+        if answer.status_code == 200 and answer.content:
+            self.acknowledged.append((answer.headers["x-generation-id"], int(answer.headers["x-worker-pid"])))
+        else:
+            self.odd.append(f"{answer.status_code} {answer.text[:200]}")
+
     @property
     def ids(self) -> list[str]:
         """The generations that were answered."""
@@ -54,18 +61,27 @@ def load(url: str) -> Iterator[Answers]:
             thread.join()
 
 
+# No connection is kept: it would stay with one worker.
+_http = httpx.Client(timeout=60, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
+
+
+def ask(url: str, prompt: str = "a red chair") -> httpx.Response:
+    """Ask once."""
+    return _http.post(f"{url}/generate/", data={"prompt": prompt})
+
+
+def worker_of(url: str) -> int:
+    """The process id of a worker that answers; 0 while none does."""
+    try:
+        return int(_http.get(f"{url}/health").headers["x-worker-pid"])
+    except (httpx.HTTPError, KeyError):
+        return 0
+
+
 def _client(url: str, answers: Answers, over: threading.Event) -> None:
     while not over.is_set():
         answers.sent.append(None)
         try:
-            # A connection each: one that is kept would stay with one worker.
-            answer = httpx.post(f"{url}/generate/", data={"prompt": "a red chair"}, timeout=30)
+            answers.take(ask(url))
         except httpx.TransportError:
             over.wait(PAUSE)
-            continue
-        if answer.status_code == 200 and answer.content:
-            answers.acknowledged.append(
-                (answer.headers["x-generation-id"], int(answer.headers["x-worker-pid"]))
-            )
-        else:
-            answers.odd.append(f"{answer.status_code} {answer.text[:200]}")

@@ -12,9 +12,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-
 from tests.stack.servers import free_port, wait_for
+
+from .load import worker_of
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 BIN = Path(sys.executable).parent
@@ -23,7 +23,7 @@ BIN = Path(sys.executable).parent
 class Home:
     """A folder as /opt/miner in the examples, and the address of the service that runs there."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, **variables: str) -> None:
         self.path, self.data, self.log = path, path / "data", path / "log"
         self.log.mkdir(parents=True)
         shutil.copy(EXAMPLES / "service.py", path)
@@ -34,6 +34,7 @@ class Home:
             "PORT": str(self.port),
             "OTEL_GEN_DATA_DIR": str(self.data),
             "OTEL_GEN_FEEDBACK_TIMEOUT": "0",
+            **variables,
         }
 
     def example(self, name: str) -> Path:
@@ -54,10 +55,7 @@ class Home:
 
     def worker(self) -> int:
         """The process id of a worker that answers; 0 while none does."""
-        try:
-            return int(httpx.get(f"{self.url}/health", timeout=5).headers["x-worker-pid"])
-        except (httpx.HTTPError, KeyError):
-            return 0
+        return worker_of(self.url)
 
 
 @dataclass

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -15,15 +17,24 @@ from tests.stack.servers import wait_for
 from tests.support import lines
 
 from . import managers, node
-from .load import CLIENTS, load
+from .load import CLIENTS, ask, load
+from .three_d import running_three_d
 
 OTEL_GEN = managers.BIN / "otel-gen"
 SOME = 15
+BEYOND = 2.5
+"""Seconds that a request takes while the service is to stop; pm2 by itself would wait for 1.6."""
 
 
 @pytest.fixture
-def home(tmp_path):
-    return managers.Home(tmp_path / "miner")
+def three_d():
+    with running_three_d() as running:
+        yield running
+
+
+@pytest.fixture
+def home(tmp_path, three_d):
+    return managers.Home(tmp_path / "miner", TRELLIS_URL=three_d.url)
 
 
 SLOW = pytest.param("preloaded", marks=pytest.mark.slow)
@@ -40,7 +51,7 @@ def manager(request, home):
 
 
 @pytest.mark.crash
-def test_under_load_kills_and_restarts_every_answered_request_is_exactly_one_record(manager):
+def test_under_load_kills_and_restarts_every_answered_request_is_exactly_one_record(manager, three_d):
     home = manager.home
     with load(home.url) as answers:
         wait_for(lambda: len(answers.ids) >= SOME, "answers")
@@ -51,9 +62,15 @@ def test_under_load_kills_and_restarts_every_answered_request_is_exactly_one_rec
         manager.restart()
         wait_for(lambda: answers.by(none_of=before) >= SOME, "answers after a restart")
     shown_as_written(home, answers)
-    with load(home.url) as more:
+    with load(home.url) as more, ThreadPoolExecutor() as pool:
         wait_for(lambda: len(more.ids) >= SOME, "answers before the stop")
-        manager.stop()
+        held = pool.submit(ask, home.url, "a held chair")
+        assert three_d.holds.wait(30)
+        stopped = pool.submit(manager.stop)
+        time.sleep(BEYOND)
+        three_d.let_go.set()
+        stopped.result()
+        more.take(held.result())
     home.run(OTEL_GEN, "recover")
     home.run(OTEL_GEN, "verify")
     exactly_one_record_each(home, answers, more)
