@@ -234,7 +234,7 @@ def _look(key: str) -> Callable[[Any], Any] | None:
     """Give what makes a value fit for other eyes; None for what stays in the record."""
     if key in _VISIBLE or (key.startswith(sc.ARTIFACT) and not key.endswith(".staged")):
         return _as_it_is
-    if key.startswith((sc.ATTRIBUTE, sc.FEEDBACK_PREFIX)):
+    if key.startswith((sc.ATTRIBUTE, sc.FEEDBACK_PREFIX, sc.GPU)):
         return _number_shown
     return _LOOKS.get(key)
 

@@ -18,6 +18,7 @@ class Nothing:
     """Stands for a generation or stage where nothing is recorded: every call is accepted and does nothing."""
 
     id = ""
+    task_id = None
     durable = False
     context = None
     name = ""

@@ -200,6 +200,8 @@ def _check(key: str) -> Callable[[Any], Any]:
         return _ARTIFACT.get(key.rpartition(".")[2], _nothing)
     if key.startswith(sc.TIMING):
         return _seconds if key.endswith("_time") else _nothing
+    if key.startswith(sc.GPU):
+        return sanitize.number
     return _TYPES.get(key, lambda value: value)
 
 

@@ -62,6 +62,11 @@ class Generation(Scope, Waiting):
         """This; a reference kept here would make each generation work for the garbage collector."""
         return self
 
+    @property
+    def task_id(self) -> str | None:
+        """The task that this is an attempt at."""
+        return self._attributes.get(sc.TASK_ID)
+
     @guarded
     def _start(self, keywords: dict[str, Any]) -> None:
         keywords = dict(keywords)

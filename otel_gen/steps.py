@@ -10,6 +10,7 @@ from otel_gen import tracing
 from otel_gen.events import Began, SpanIds
 from otel_gen.exporter import bounded
 from otel_gen.failures import describe
+from otel_gen.gpu import Peaks
 from otel_gen.guard import guarded
 from otel_gen.handles import Generation
 from otel_gen.scope import Scope, current
@@ -20,11 +21,12 @@ _STAGE_OWN = (sc.GENERATION_ID, sc.STAGE_NAME)
 class Stage(Scope):
     """One step of a generation; a span of its own."""
 
-    __slots__ = ("_generation", "name")
+    __slots__ = ("_generation", "_peaks", "name")
 
     def __init__(self, generation: Generation, name: str, attributes: dict[str, Any]) -> None:
         self._generation, self.name = generation, attrs.stage_name(name)
         super().__init__(generation.capture, {sc.GENERATION_ID: generation.id, sc.STAGE_NAME: self.name})
+        self._peaks: Peaks | None = None
         self._start(attributes)
 
     @property
@@ -38,6 +40,9 @@ class Stage(Scope):
             self._attributes.update(attrs.custom(attributes))
         self.begin_span(attrs.span_name(self.name), *self._stand(current.get(), tracing.current_context()))
         self.capture.journal.announce(self, self._begun)
+        gpu = self.capture.gpu
+        if gpu is not None:
+            self._peaks = gpu.begin()
 
     def _stand(self, scope: Scope | None, context: Any) -> tuple[Any, Any, SpanIds | None]:
         """Choose context, parent and its ids: what is current inside this generation, else its root span."""
@@ -70,6 +75,8 @@ class Stage(Scope):
             return
         if error is not None:
             self._fail(error)
+        if self._peaks is not None:
+            self._watched(self._peaks)
         end = self.end_time()
         generation = self._generation
         ticket = self.capture.exporter.own(
@@ -80,6 +87,11 @@ class Stage(Scope):
         if generation.over:
             generation.sync_late()
         self.end_own_span(end, failed=error is not None)
+
+    def _watched(self, peaks: Peaks) -> None:
+        gpu = self.capture.gpu
+        if gpu is not None:
+            self.keep(gpu.end(peaks))
 
     def _fail(self, error: BaseException) -> None:
         failure = describe(error)
