@@ -111,6 +111,7 @@ class Command(Event, tag="command", frozen=True):
 
     command: str
     id: str
+    argument: str = ""
 
 
 class Sealed(Event, tag="sealed", frozen=True):
