@@ -35,14 +35,15 @@ class Names:
         names = self.known[family]
         if name in names:
             return str(name)
-        if not isinstance(name, str) or not _NAME.fullmatch(name) or len(names) >= _LIMIT:
+        plain = plain_name(name)
+        if plain is None or len(names) >= _LIMIT:
             return sc.OTHER
-        names.append(name)
-        return name
+        names.append(plain)
+        return plain
 
     def reason(self, text: Any) -> str:
         """Give the label of a reason: its text without its number."""
-        return self.label("reason", _NUMBER.sub("", text) if isinstance(text, str) else None)
+        return self.label("reason", plain_reason(text))
 
 
 class Aggregates:
@@ -155,6 +156,14 @@ class Aggregates:
         self.observe("gen3d_gaussians", output.get("num_gaussians"), (kind,), trace)
         self.observe("gen3d_output_bytes", output.get("file_size_bytes"), (kind,), trace)
 
+    def forget_exemplars(self, trace_id: str) -> None:
+        """Drop what points to a trace."""
+        for key, found in self.exemplars.items():
+            mine = [at for at, one in found.items() if one[0] == trace_id]
+            for at in mine:
+                del found[at]
+                self.changed.add(key)
+
     # --- storing -------------------------------------------------------------------------------------
     def take_changes(self) -> Iterator[tuple[str, str]]:
         """Give the changed rows as key and value, both JSON."""
@@ -203,6 +212,16 @@ def wasted_cause(outcome: str, *, repeated: bool) -> str | None:
     if outcome in ("accepted", "rejected", "unscored"):
         return "repeated" if repeated else None
     return outcome
+
+
+def plain_name(name: Any) -> str | None:
+    """Give a name that may become a label; None for one that never does."""
+    return name if isinstance(name, str) and _NAME.fullmatch(name) else None
+
+
+def plain_reason(text: Any) -> str | None:
+    """Give a reason without its number, where it may become a label."""
+    return plain_name(_NUMBER.sub("", text) if isinstance(text, str) else None)
 
 
 def task_type(value: Any) -> str:

@@ -94,7 +94,7 @@ def prompt_text(value: Any) -> Attributes:
     if found is None:
         return {sc.PROMPT_LENGTH: 0}
     attributes: Attributes = {sc.PROMPT: found, sc.PROMPT_LENGTH: str.__len__(value)}
-    return attributes | ({sc.TRUNCATED: True} if len(found) != len(value) else {})
+    return attributes | ({sc.TRUNCATED: True} if len(found) != str.__len__(value) else {})
 
 
 def caption(task_type: Any, prompt: Any, length: int) -> Attributes:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from otel_gen import maintain
+from otel_gen import deletion, maintain
 from otel_gen.errors import OtelGenError
 
 if TYPE_CHECKING:
+    from otel_gen.events import Command
     from otel_gen.files import Folder
     from otel_gen.leader import Leader
 
@@ -28,7 +30,7 @@ def carry_out(leader: Leader) -> None:
         folder = leader.tree.dot.sub(FOLDER)
         name = f"{command.id}.json"
         if not folder.exists(name):
-            folder.replace(name, msgspec.json.encode(_answer(leader, command.command)))
+            folder.replace(name, msgspec.json.encode(_answer(leader, command)))
         folder.close()
     if waiting:
         _sweep(leader)
@@ -44,15 +46,21 @@ def _sweep(leader: Leader) -> None:
     folder.close()
 
 
-def _answer(leader: Leader, command: str) -> dict[str, Any]:
+DO: dict[str, Callable[[Leader, str], dict[str, Any]]] = {
+    "fold": lambda leader, _: maintain.fold(leader),
+    "rotate": lambda leader, _: maintain.rotate(leader),
+    "delete": deletion.delete,
+}
+
+
+def _answer(leader: Leader, asked: Command) -> dict[str, Any]:
+    do = DO.get(asked.command)
+    if do is None:
+        return {"ok": False, "error": f"unknown command {asked.command!r}"}
     try:
-        if command == "fold":
-            return {"ok": True, "result": maintain.fold(leader)}
-        if command == "rotate":
-            return {"ok": True, "result": maintain.rotate(leader)}
+        return {"ok": True, "result": do(leader, asked.argument)}
     except OtelGenError as error:
         return {"ok": False, "error": str(error)}
-    return {"ok": False, "error": f"unknown command {command!r}"}
 
 
 def take_answer(folder: Folder, command_id: str) -> dict[str, Any] | None:

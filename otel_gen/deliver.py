@@ -164,8 +164,12 @@ class Delivery:
             self.tree.staging.unlink(name)
         self.ledger.bury()
         if plan.artifacts or plan.dropped:
-            self._artifacts_changed = True
-            self.placing.refresh()
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Learn anew what is kept, after references changed."""
+        self._artifacts_changed = True
+        self.placing.refresh()
 
     # --- numbers ---------------------------------------------------------------------------------------
     def commit_numbers(self, counts: Counts, gauges: dict[str, float], cursors: dict[str, int]) -> None:

@@ -130,6 +130,7 @@ class Command(Event, tag="command", frozen=True):
 
     command: str
     id: str
+    argument: str = ""
 
 
 class Sealed(Event, tag="sealed", frozen=True):

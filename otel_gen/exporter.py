@@ -57,21 +57,42 @@ class JournalExporter(SpanExporter):
 
 
 def bounded(event: Event) -> bytes:
-    """Encode an event in at most one frame; the longest texts of its attributes are cut until it fits."""
+    """Encode an event in at most one frame; long texts are cut, what else is longest is left out, until it fits."""
     payload = encode(event)
-    while len(payload) > _ROOM:
-        attributes: dict[str, Any] = dict(getattr(event, "attributes", None) or getattr(event, "fields", {}))
-        longest = max(attributes, key=lambda key: len(str(attributes[key])))
-        value = attributes[longest]
-        cut = sanitize.text(value, len(value) // 8) if isinstance(value, str) else None
-        attributes |= {longest: cut if longest in _CUTTABLE else None, sc.TRUNCATED: True}
-        name = "attributes" if hasattr(event, "attributes") else "fields"
-        event = _replaced(event, name, attributes)
+    name = "attributes" if hasattr(event, "attributes") else "fields"
+    while len(payload) > _ROOM and getattr(event, name, None):
+        shorter = _shortened(getattr(event, name), len(payload) - _ROOM)
+        if shorter == getattr(event, name):
+            break  # nothing is left that may go
+        event = _replaced(event, name, shorter)
         payload = encode(event)
     return payload
 
 
+def _shortened(attributes: dict[str, Any], excess: int) -> dict[str, Any]:
+    """Save that many bytes, the longest first, each weighed once: there may be a hundred thousand."""
+    sizes = {key: len(encode({key: value})) for key, value in attributes.items() if value is not None}
+    kept = dict(attributes)
+    for key in sorted(filter(_may_go, sizes), key=sizes.__getitem__, reverse=True):
+        if excess <= 0:
+            break
+        if key in _CUTTABLE and sizes[key] > _SHORT:
+            kept[key] = sanitize.text(attributes[key], len(attributes[key]) // 8)
+            excess -= sizes[key] - len(encode({key: kept[key]}))
+        else:
+            del kept[key]
+            excess -= sizes[key]
+    return kept if kept == attributes else {**kept, sc.TRUNCATED: True}
+
+
+def _may_go(key: str) -> bool:
+    """Tell what a record can do without: the caller's own, and what is long; not who, what and when."""
+    return not key.startswith("gen3d.") or key.startswith((sc.ATTRIBUTE, sc.STRUCTURED)) or key in _LONG
+
+
+_SHORT = 1024
 _CUTTABLE = (sc.PROMPT, sc.ENHANCED_PROMPT, sc.NEGATIVE_PROMPT, sc.ERROR_MESSAGE, sc.ERROR_STACK)
+_LONG = (*_CUTTABLE, sc.MINER_CONFIG, sc.GAUSSIAN_STATS, sc.RENDER_STATS, sc.LATER_ERROR)
 
 
 def _replaced(event: Event, name: str, value: Any) -> Event:

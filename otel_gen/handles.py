@@ -16,7 +16,7 @@ from otel_gen.events import Began, Noted, Started
 from otel_gen.exporter import bounded
 from otel_gen.failures import Failure, describe
 from otel_gen.guard import guarded
-from otel_gen.images import input_image
+from otel_gen.images import InputImage, input_image
 from otel_gen.scope import Scope, new_id
 from otel_gen.stager import Job, close_source
 from otel_gen.waiting import Waiting
@@ -69,7 +69,17 @@ class Generation(Scope, Waiting):
 
     @guarded
     def _start(self, keywords: dict[str, Any]) -> None:
-        keywords = dict(keywords)
+        image = self._describe(dict(keywords))  # guarded on its own: what cannot be described still began
+        attributes = self._attributes
+        context = tracing.current_context()
+        self.begin_span(sc.GENERATION_SPAN, context, tracing.current_span(context), None)
+        self.append(Started(self.id, self.start_wall, self.start_boot, *self.ids, attributes))
+        self.capture.remember(self.id, self.span)
+        if image is not None:
+            self._stage_job("image", image.source, image.size, mutable=image.mutable)
+
+    @guarded
+    def _describe(self, keywords: dict[str, Any]) -> InputImage | None:
         given = keywords.pop("image", None)
         image, prompt = input_image(keywords.get("task_type"), given, keywords.pop("prompt", None))
         attributes = self._attributes
@@ -81,12 +91,7 @@ class Generation(Scope, Waiting):
         else:
             attributes.update(attrs.caption(attributes.get(sc.TASK_TYPE), prompt, image.length))
         attributes.update(attrs.custom({k: v for k, v in keywords.items() if k not in _TASK_NAMES}))
-        context = tracing.current_context()
-        self.begin_span(sc.GENERATION_SPAN, context, tracing.current_span(context), None)
-        self.append(Started(self.id, self.start_wall, self.start_boot, *self.ids, attributes))
-        self.capture.remember(self.id, self.span)
-        if image is not None:
-            self._stage_job("image", image.source, image.size, mutable=image.mutable)
+        return image
 
     # --- what the application says ---------------------------------------------------------------
     def stage(self, name: str, /, **attributes: Any) -> Any:

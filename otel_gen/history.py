@@ -6,7 +6,7 @@ import gzip
 import os
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -16,10 +16,13 @@ from otel_gen.errors import DamageError, StorageError
 from otel_gen.files import Folder
 from otel_gen.lines import AMENDMENTS, HISTORY
 from otel_gen.record import Record
+from otel_gen.tombs import MARK
 from otel_gen.tree import DOT
 
 INTENT = "intent.json"
 ARCHIVE = "archive"
+NOTE = "deleting.json"
+"""In .otel_gen while a deletion is under way."""
 _MONTH = re.compile(r"generation_history_(\d{4}-\d{2})\.jsonl(\.gz)?")
 _OURS = re.compile(r"generation_(history(_\d{4}-\d{2})?|amendments)\.jsonl(\.gz)?")
 _NEW = re.compile(r"\.(generation_[a-z0-9_.-]+)\.new")
@@ -208,21 +211,10 @@ def _inodes(root: Folder) -> dict[str, int]:
 
 # --- what readers and the leader ask ---------------------------------------------------------------------
 def records(root: Folder) -> Iterator[Record]:
-    """Read all records as written, oldest file first; what is no whole record is passed over."""
+    """Read all records as written, tombstones too, oldest first; what is no whole record is passed over."""
     with opened(root) as found:
         for part in found.months:
-            yield from records_in(part)
-
-
-def records_in(part: Part) -> Iterator[Record]:
-    """Read the records of one file; what is no whole record is passed over."""
-    try:
-        for _, line in part.lines():
-            record = parsed(line)
-            if is_record(record):
-                yield record
-    except DamageError:
-        return
+            yield from records_in(part, look=is_record)
 
 
 def parsed(line: bytes) -> Record:
@@ -245,3 +237,16 @@ def is_record(record: Record) -> bool:
             isinstance(record.get(key), dict) for key in ("task", "validator_feedback", "failure_analysis")
         )
     )
+
+
+def is_kept(record: Record) -> bool:
+    """Tell a record from what is none, or stands in place of a deleted one."""
+    return is_record(record) and MARK not in record
+
+
+def records_in(part: Part, look: Callable[[Record], bool] = is_kept) -> Iterator[Record]:
+    """Read the records of one file; what is no whole record is passed over."""
+    try:
+        yield from filter(look, (parsed(line) for _, line in part.lines()))
+    except DamageError:
+        return

@@ -33,9 +33,7 @@ def input_image(task_type: Any, image: Any, prompt: Any) -> tuple[InputImage | N
 
 def _passed(image: Any) -> InputImage | None:
     if isinstance(image, (bytes, bytearray, memoryview)):
-        raw = _encoded(bytes(image)) if type(image) is bytes and inspector.sniff(image[:64]) is None else None
-        size = memoryview(image).nbytes
-        return raw or InputImage(image, size, size, mutable=type(image) is not bytes)
+        return _buffer(image)
     if isinstance(image, str):
         encoded = _encoded(image)
         if encoded is not None:
@@ -47,6 +45,18 @@ def _passed(image: Any) -> InputImage | None:
             return None
         return InputImage(fd, size, size)
     return None
+
+
+def _buffer(image: bytes | bytearray | memoryview) -> InputImage | None:
+    try:
+        size = memoryview(image).nbytes
+    except ValueError:  # a view that was released
+        return None
+    if type(image) is bytes and inspector.sniff(image[:64]) is None:
+        encoded = _encoded(image)
+        if encoded is not None:
+            return encoded
+    return InputImage(image, size, size, mutable=type(image) is not bytes)
 
 
 def _encoded(text: str | bytes) -> InputImage | None:

@@ -81,6 +81,17 @@ class Index(Queries):
         """Say that they are."""
         self.db.execute("DELETE FROM doomed")
 
+    def forget(self, generation_id: str) -> None:
+        """Drop all rows of a generation."""
+        for table in ("delivered", "amendments", "artifacts"):
+            self.db.execute(f"DELETE FROM {table} WHERE id = ?", (generation_id,))  # noqa: S608 - own names
+
+    def rewrite(self) -> bool:
+        """Write the file anew, without what was dropped from it; False while a reader holds the old pages."""
+        self.db.execute("VACUUM")
+        busy: int = self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        return not busy
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Do all writes of a block durably, or none."""

@@ -11,6 +11,9 @@ import heapq
 import time
 from typing import Any
 
+from msgspec import structs
+
+from otel_gen import deletion
 from otel_gen import semconv as sc
 from otel_gen.attempts import Attempts
 from otel_gen.clock import Clock, boot_id
@@ -64,6 +67,7 @@ class Leader:
         self._slice_start = 0.0
         self._swept = False
         self._known_done: set[str] = set()
+        deletion.finish(self)
 
     # --- one pass --------------------------------------------------------------------------------------
     def step(self, now: Now | None = None) -> int:
@@ -197,8 +201,8 @@ class Leader:
     def _give_late(self, verdict: Verdict, source: Source) -> bool:
         target = verdict.feedback.id or self._latest_attempt(verdict.feedback)
         row = self.delivery.known(target) if target else None
-        if row is None:
-            return False
+        if row is None or row.deleted:  # what comes for a deleted generation is dropped
+            return target is not None and self.delivery.index.is_delivered(target)
         self.delivery.feedback(row, verdict, self._policy(source.worker))
         return True
 
@@ -267,6 +271,14 @@ class Leader:
                 one.gen.submitted_wall, one.gen.submitted_boot, one.gen.boot_id
             )
             heapq.heappush(self._due, (now.boot / 1e9 + max(left, 0.05), one.gen.id))
+
+    def settle_now(self, generation_id: str, now: Now) -> bool:
+        """Write the record of an open generation without waiting for a verdict; False while it runs."""
+        one = self.open[generation_id]
+        policy = self._policy(one.gen.worker)
+        impatient = structs.replace(policy, feedback_timeout=0.0)
+        found = settle(one.gen, now, impatient, alive=self.view.alive(one.gen.worker))
+        return found is not None and bool(self._deliver([(one, found, policy)]))
 
     def _deliver(self, batch: list[tuple[Open, Settled, Policy]]) -> int:
         for one, found, policy in batch:
@@ -348,6 +360,10 @@ class Leader:
         if self.paced and time.perf_counter() - self._slice_start > _SLICE:
             time.sleep(_PAUSE)
             self._slice_start = time.perf_counter()
+
+    def breathe(self) -> None:
+        """Do the same in longer work that is done on this thread for others."""
+        self._breathe()
 
     def close(self) -> None:
         """Let files go."""

@@ -61,10 +61,7 @@ class Ledger:
             self.index = self._rebuilt()
         self._doomed = self.index.doomed()
         self.bury()
-        if self._buried:
-            with self.index.transaction():
-                self.index.forget_doomed()
-            self._buried = False
+        self.forget_buried()
 
     def _ready(self, found: Index) -> Index:
         try:
@@ -193,10 +190,19 @@ class Ledger:
         index.add_amendments(row for rows in plan.amended.values() for row in rows)
         index.drop_artifacts(plan.dropped)
         index.add_artifacts(plan.artifacts.values())
-        index.doom(plan.paths)
-        self._doomed += plan.paths
+        self.doom(plan.paths)
         self._store_numbers(index)
         self._remember(index, places.get("history"), places.get("amendments"))
+
+    def doom(self, paths: list[str]) -> None:
+        """Note files that are to go; the caller holds the transaction."""
+        self.index.doom(paths)
+        self._doomed += paths
+
+    def forget_exemplars(self, trace_id: str) -> None:
+        """Let go of what points to a trace; the caller holds the transaction."""
+        self.aggregates.forget_exemplars(trace_id)
+        self.index.set_aggregates(self.aggregates.take_changes())
 
     def bury(self) -> None:
         """Remove files that are to go, unless a record refers to them; the next commit forgets them."""
@@ -204,6 +210,13 @@ class Ledger:
             if self.index.at_path(path) is None:
                 self._store.remove(path)
         self._buried, self._doomed = self._buried or bool(self._doomed), []
+
+    def forget_buried(self) -> None:
+        """Say in a transaction of its own that they are gone."""
+        if self._buried:
+            with self.index.transaction():
+                self.index.forget_doomed()
+            self._buried = False
 
     @staticmethod
     def _remember(index: Index, history: Place | None, amendments: Place | None) -> None:

@@ -8,6 +8,7 @@ from dataclasses import fields
 from typing import TypeAlias
 
 from otel_gen.tables import AmendmentRow, ArtifactRow, Delivered
+from otel_gen.tombs import hashed, tomb_id
 
 DELIVERED = ", ".join(field.name for field in fields(Delivered))
 AMENDMENT = ", ".join(field.name for field in fields(AmendmentRow))
@@ -50,10 +51,14 @@ class Queries:
         return None if row is None else Delivered(*row)
 
     def is_delivered(self, generation_id: str) -> bool:
-        """Tell whether a record was written."""
-        return (
-            self.db.execute("SELECT 1 FROM delivered WHERE id = ?", (generation_id,)).fetchone() is not None
-        )
+        """Tell whether a record was written, though it may be deleted since."""
+        query = "SELECT 1 FROM delivered WHERE id IN (?, ?)"
+        return self.db.execute(query, (generation_id, tomb_id(generation_id))).fetchone() is not None
+
+    def is_deleted(self, generation_id: str) -> bool:
+        """Tell whether a record was deleted."""
+        query = "SELECT 1 FROM delivered WHERE id = ?"
+        return self.db.execute(query, (tomb_id(generation_id),)).fetchone() is not None
 
     def attempts(self, task_id: str, start: int, generation_id: str) -> tuple[int, int, int]:
         """Of a task's delivered attempts: how many began before one, their highest number, the highest."""
@@ -81,9 +86,9 @@ class Queries:
         ]
 
     def repeats(self, digest: str) -> bool:
-        """Tell whether an earlier live record has this output."""
-        query = "SELECT 1 FROM delivered WHERE digest = ? AND source IS NULL"
-        return self.db.execute(query, (digest,)).fetchone() is not None
+        """Tell whether an earlier live record has this output, or had it before it was deleted."""
+        query = "SELECT 1 FROM delivered WHERE digest IN (?, ?) AND source IS NULL"
+        return self.db.execute(query, (digest, hashed(digest))).fetchone() is not None
 
     def amended(self, event_id: str) -> bool:
         """Tell whether an event became an amendment."""

@@ -1,23 +1,22 @@
-"""Request: have the history folded or rotated by whoever delivers for the data_dir."""
+"""Request: have the history folded, rotated or a generation deleted by whoever delivers for the data_dir."""
 
 from __future__ import annotations
 
 import os
 import time
 import uuid
-from collections.abc import Callable
 from typing import Any
 
-from otel_gen import commands, maintain
+from otel_gen import commands
 from otel_gen.clock import Clock
-from otel_gen.errors import LeaderBusyError, OtelGenError
+from otel_gen.errors import LeaderBusyError, OtelGenError, UnknownGenerationError
 from otel_gen.events import Command, encode
+from otel_gen.foreign import valid_id
 from otel_gen.leader import Leader
 from otel_gen.runtime import runtime_for
 from otel_gen.tree import LeaderLock, Tree
 
 _PAUSE = 0.05
-_DO: dict[str, Callable[[Leader], dict[str, Any]]] = {"fold": maintain.fold, "rotate": maintain.rotate}
 
 
 def fold(data_dir: Any, *, timeout: float = 10.0) -> dict[str, Any]:
@@ -34,13 +33,26 @@ def rotate(data_dir: Any, *, timeout: float = 10.0) -> dict[str, Any]:
     return _request(os.fspath(data_dir), "rotate", timeout)
 
 
-def _request(data_dir: str, command: str, timeout: float) -> dict[str, Any]:
+def delete(data_dir: Any, generation_id: str, *, timeout: float = 60.0) -> dict[str, Any]:
+    """Remove a generation and all that was kept of it; a tombstone goes on counting what it counted.
+
+    Returns how many records, amendments, files and journal events went, and how many files stay because
+    another record refers to them. Raises UnknownGenerationError for an id that nothing in data_dir has,
+    OtelGenError for one that is still running, and as `rotate`.
+    """
+    id_ = generation_id.strip().lower()
+    if not valid_id(id_):
+        raise UnknownGenerationError(f"{generation_id[:80]!r} is no generation id: it has the form of a UUID")
+    return _request(os.fspath(data_dir), "delete", timeout, id_)
+
+
+def _request(data_dir: str, command: str, timeout: float, argument: str = "") -> dict[str, Any]:
     tree, until = Tree(data_dir), time.monotonic() + timeout
     lock = LeaderLock(tree.dot)
     asked = ""
     try:
         while not lock.take():
-            asked = asked or _ask(data_dir, command)
+            asked = asked or _ask(data_dir, command, argument)
             answer = _answer(tree, asked)
             if answer is not None:
                 return answer
@@ -49,18 +61,18 @@ def _request(data_dir: str, command: str, timeout: float) -> dict[str, Any]:
                 then = f"it will {command} when it goes on, or end it and try again"
                 raise LeaderBusyError(f"{who} and did not answer within {timeout:g} s; {then}")
             time.sleep(_PAUSE)
-        return _do(tree, lock, command)
+        return _do(tree, lock, command, argument)
     finally:
         lock.release()
         tree.close()
 
 
-def _ask(data_dir: str, command: str) -> str:
+def _ask(data_dir: str, command: str, argument: str) -> str:
     """Put a command into this process' own segment; returns the id under which the answer will stand."""
     command_id = uuid.uuid4().hex
     runtime = runtime_for(data_dir)
     assert runtime is not None  # noqa: S101 - a data_dir was given
-    runtime.journal.append(encode(Command(command, command_id)))
+    runtime.journal.append(encode(Command(command, command_id, argument)))
     return command_id
 
 
@@ -75,11 +87,11 @@ def _answer(tree: Tree, command_id: str) -> dict[str, Any] | None:
     return None if answer is None else dict(answer["result"])
 
 
-def _do(tree: Tree, lock: LeaderLock, command: str) -> dict[str, Any]:
+def _do(tree: Tree, lock: LeaderLock, command: str, argument: str) -> dict[str, Any]:
     clock = Clock()
     lock.beat(clock.boot())
     leader = Leader(tree, clock)
     try:
-        return _DO[command](leader)
+        return commands.DO[command](leader, argument)
     finally:
         leader.close()

@@ -15,6 +15,7 @@ from otel_gen.lines import Lines
 from otel_gen.record import Record
 from otel_gen.store import Store
 from otel_gen.tables import ArtifactRow, Delivered
+from otel_gen.tombstone import was_repeated
 from otel_gen.verdicts import PATH_KEYS, SAMPLE_KEY
 
 _loads = msgspec.json.Decoder().decode
@@ -93,7 +94,8 @@ class Restore:
     def record(self, record: Record) -> None:
         """Take a record, with the amendments that are folded into it."""
         row = rows.from_record(record)
-        self._aggregates.record(record, repeated=row.digest is not None and self._index.repeats(row.digest))
+        repeated = row.digest is not None and self._index.repeats(row.digest)
+        self._aggregates.record(record, repeated=repeated or was_repeated(record))
         for amendment in filter(is_amendment, record.get("amendments", ())):
             self._index.add_amendments([rows.from_amendment(amendment)])
             self._aggregates.amendment(amendment, record["metadata"])

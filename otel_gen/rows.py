@@ -10,6 +10,7 @@ from otel_gen.record import Record
 from otel_gen.retain import terms
 from otel_gen.settle import Settled, replaceable, verdict_word
 from otel_gen.tables import AmendmentRow, ArtifactRow, Delivered
+from otel_gen.tombs import MARK
 
 _OUTPUTS = {
     "ply": ("ply_file_path", "ply_file_hash"),
@@ -43,6 +44,8 @@ def from_record(record: Record) -> Delivered:
         validator=metadata.get("validator_uid"), source=metadata.get("source"),
     )  # fmt: skip
     _take_feedback(row, feedback)
+    if MARK in record:
+        row.event_id = MARK
     return row
 
 

@@ -50,6 +50,12 @@ def parse(data: bytes, at: int) -> tuple[int, bytes, int] | None:
     return sequence, data[at + HEAD_SIZE : end], end
 
 
+def framed(sequence: int, payload: bytes) -> bytes:
+    """Make the bytes of a frame."""
+    crc = zlib.crc32(payload, zlib.crc32(_SEQUENCE.pack(sequence)))
+    return _HEAD.pack(MAGIC, len(payload), crc, sequence) + payload
+
+
 @dataclass(frozen=True, slots=True)
 class Damage:
     """A stretch of a dead segment that holds no frame though it is not empty."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from otel_gen.tombs import MARK
+
 VERSION: Final = "2"
 TABLES: Final = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
@@ -54,6 +56,11 @@ class Delivered:
     replaceable: int = 0
     """1 where a later finite score replaces the verdict, as SQLite has it."""
     source: str | None = None
+
+    @property
+    def deleted(self) -> bool:
+        """Tell whether a tombstone stands in place of the record."""
+        return self.event_id == MARK
 
 
 @dataclass(slots=True)

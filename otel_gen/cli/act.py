@@ -1,4 +1,4 @@
-"""Commands that act on a data_dir: feedback, recover, fold, rotate."""
+"""Commands that act on a data_dir: feedback, recover, fold, rotate, delete."""
 
 from __future__ import annotations
 
@@ -120,4 +120,18 @@ def rotate(data_dir: DataDir = DEFAULT, json: Json = False) -> None:
     finish(found, ok=True, as_json=json, show=lambda to: words.show_rotation(to, found))
 
 
-COMMANDS = {"feedback": feedback, "recover": recover, "fold": fold, "rotate": rotate}
+def delete(
+    generation_id: Annotated[str, typer.Argument(metavar="ID", help="The generation's id.")],
+    data_dir: DataDir = DEFAULT,
+    json: Json = False,
+) -> None:
+    """Remove a generation for good: record, amendments, files, journal; its counts stay."""
+    from otel_gen.cli import words
+    from otel_gen.request import delete as run
+
+    with errors(as_json=json):
+        found = run(data_dir, generation_id)
+    finish(found, ok=True, as_json=json, show=lambda to: words.show_deletion(to, found))
+
+
+COMMANDS = {"feedback": feedback, "recover": recover, "fold": fold, "rotate": rotate, "delete": delete}

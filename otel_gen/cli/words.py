@@ -71,6 +71,7 @@ def show_report(to: Console, report: Report) -> None:
     """Say what was looked at, then what is wrong."""
     looked_at = (
         f"{count(report.records, 'record')} in {count(report.files, 'file')}",
+        f"{report.deleted:,} of them deleted" if report.deleted else "",
         count(report.amendments, "amendment"),
         f"{count(report.artifacts, 'artifact')} ({size(report.artifact_bytes)})",
         f"{count(report.counters, 'counter')} compared" if report.counters else "",
@@ -142,6 +143,22 @@ def show_rotation(to: Console, found: dict[str, Any]) -> None:
     if not found["months"]:
         to.print("nothing to move: all records are of this month")
     show_fold(to, found)
+
+
+def show_deletion(to: Console, found: dict[str, Any]) -> None:
+    """Say what went and what stays."""
+    if found["already"]:
+        to.print("it was deleted before")
+        return
+    gone = (
+        ("records", "record"),
+        ("amendments", "amendment"),
+        ("files", "file"),
+        ("events", "journal event"),
+    )
+    to.print(f"deleted: {', '.join(count(found[key], noun) for key, noun in gone)}")
+    if found["shared"]:
+        to.print(f"{count(found['shared'], 'file')} kept: another record refers to it")
 
 
 def show_replay(to: Console, found: Any) -> None:

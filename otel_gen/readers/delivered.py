@@ -11,17 +11,24 @@ from otel_gen.index import Index
 from otel_gen.lines import HISTORY
 from otel_gen.readers.indexed import usable_index
 from otel_gen.readers.journal import read_journal
+from otel_gen.tombs import tomb_id
 
 
 def delivered(root: Folder, ids: Iterable[str]) -> set[str]:
-    """Tell which of these generations have a record."""
+    """Tell which of these generations have a record, or had one that was deleted."""
     wanted = set(ids)
     with usable_index(root) as known, history.opened(root) as files:
         done = {id_ for id_ in wanted if known is not None and known.is_delivered(id_)}
-        for part, start in _unknown_to(known, files) if wanted - done else ():
+        lines = {id_: id_ for id_ in wanted - done} | {tomb_id(id_): id_ for id_ in wanted - done}
+        for part, start in _unknown_to(known, files) if lines else ():
             for _, line in part.lines(start):
-                done |= {_id(line)} & wanted
+                done |= {lines[found] for found in {_id(line)} & lines.keys()}
     return done
+
+
+def is_deleted(root: Folder, generation_id: str) -> bool:
+    """Tell whether a generation was deleted."""
+    return bool(delivered(root, [tomb_id(generation_id)]))
 
 
 def _unknown_to(known: Index | None, files: History) -> list[tuple[Part, int]]:
@@ -43,7 +50,8 @@ def is_known(root: Folder, generation_id: str | None = None, task_id: str | None
     generations = read_journal(root).generations  # before the records: what leaves here has one
     if generation_id is not None:
         open_one = generations.get(generation_id)
-        return (open_one is not None and open_one.known) or bool(delivered(root, [generation_id]))
+        known_here = (open_one is not None and open_one.known) or bool(delivered(root, [generation_id]))
+        return known_here and not is_deleted(root, generation_id)
     if any(gen.known and gen.task_id == task_id for gen in generations.values()):
         return True
     with usable_index(root) as known:

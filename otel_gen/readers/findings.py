@@ -31,6 +31,8 @@ class Report:
     problems: list[Finding] = field(default_factory=list)
     notes: list[Finding] = field(default_factory=list)
     records: int = 0
+    deleted: int = 0
+    """How many of the records are tombstones."""
     amendments: int = 0
     files: int = 0
     artifacts: int = 0

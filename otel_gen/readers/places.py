@@ -8,6 +8,7 @@ import stat
 import msgspec
 
 from otel_gen.files import Folder
+from otel_gen.history import NOTE
 from otel_gen.readers.findings import RECOVER, Report
 from otel_gen.readers.journal import inner
 from otel_gen.tree import DOT
@@ -96,4 +97,14 @@ def check_totals(report: Report, root: Folder) -> None:
             msgspec.json.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError):
             report.problem("totals", place, "the line is not JSON", "remove the line; its counts are lost")
+    dot.close()
+
+
+def check_deletion(report: Report, root: Folder) -> None:
+    """Report a deletion that something interrupted."""
+    dot = inner(root, DOT)
+    if dot is None:
+        return
+    if dot.exists(NOTE):
+        report.problem("deletion", f"{DOT}/{NOTE}", "a deletion is not finished", RECOVER)
     dot.close()

@@ -17,6 +17,7 @@ from otel_gen.readers.findings import RECOVER, RESTORE, Report
 from otel_gen.readers.strict import fault
 from otel_gen.record import Record
 from otel_gen.rows import artifacts_of
+from otel_gen.tombstone import is_tombstone, repeat_key, was_repeated
 
 REFUSED = ("rejected", "withheld", "failed", "cancelled")
 """Outcomes whose output is not kept, unless as a sample."""
@@ -126,6 +127,7 @@ class Surveyor:
             self.found.damaged = True
             return
         self._report.records += 1
+        self._report.deleted += is_tombstone(record)
         id_ = record["metadata"]["generation_id"]
         if id_ in self.found.ids:
             first = self.found.ids[id_]
@@ -177,9 +179,9 @@ class Surveyor:
         }
 
     def _count(self, id_: str, record: Record, amendments: list[Record]) -> None:
-        digest = output_digest(record)
+        digest = repeat_key(record)
         first = self._first.setdefault(digest, f"{self._place} {id_}") if digest else ""
-        repeated = bool(digest) and first != f"{self._place} {id_}"
+        repeated = was_repeated(record) or (bool(digest) and first != f"{self._place} {id_}")
         if repeated and not first.startswith(f"{self._place} "):
             self.found.mixed_repeats = True
         self.found.counted.record(record, repeated=repeated)

@@ -48,7 +48,7 @@ def _ends(part: Part, n: int) -> list[Record]:
     start, records = part.size, list[Record]()
     while start > 0 and len(records) <= n:  # one more than asked for: the first line may be half of one
         start = max(start - _CHUNK, 0)
-        records = [r for _, line in part.lines(start) if history.is_record(r := history.parsed(line))]
+        records = [r for _, line in part.lines(start) if history.is_kept(r := history.parsed(line))]
     return records[-n:]
 
 
@@ -116,7 +116,7 @@ class _Place:
                 return
             self._at = offset + len(line)
             record = history.parsed(line)
-            if history.is_record(record) and record["metadata"]["generation_id"] not in self._ids:
+            if history.is_kept(record) and record["metadata"]["generation_id"] not in self._ids:
                 yield record
 
     def close(self) -> None:

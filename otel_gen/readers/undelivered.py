@@ -9,6 +9,7 @@ from otel_gen.readers.journal import SEGMENTS, Journal
 from otel_gen.readers.places import quarantined
 from otel_gen.readers.survey import Survey
 from otel_gen.settle import Now, verdict_word
+from otel_gen.tombs import tomb_id
 from otel_gen.tree import DOT
 
 _ASIDE = f"{RECOVER} (it sets them aside)"
@@ -34,6 +35,8 @@ def check_damage(report: Report, root: Folder, journal: Journal, survey: Survey)
 def check_open(report: Report, journal: Journal, survey: Survey, now: Now) -> None:
     """Report generations that ended, or whose process died, and that have no record."""
     for id_, gen in journal.without(survey.ids.keys() | survey.lost).items():
+        if tomb_id(id_) in survey.ids:
+            continue  # deleted: what came for it since goes with its segment
         settled = journal.settled(gen, now)
         if settled is None:
             report.waiting += 1

@@ -21,7 +21,7 @@ from otel_gen.readers.findings import REBUILD, RECOVER, RESTORE, Report
 from otel_gen.readers.indexed import opened_index
 from otel_gen.readers.indexing import check_index
 from otel_gen.readers.journal import leader, read_journal
-from otel_gen.readers.places import check_modes, check_quarantine, check_totals
+from otel_gen.readers.places import check_deletion, check_modes, check_quarantine, check_totals
 from otel_gen.readers.strict import fault
 from otel_gen.readers.survey import Surveyor
 from otel_gen.readers.undelivered import check_damage, check_feedback, check_open
@@ -74,6 +74,7 @@ class _Look:
         check_modes(report, self.root)
         check_quarantine(report, self.root)
         check_totals(report, self.root)
+        check_deletion(report, self.root)
         report.notes = list(dict.fromkeys(report.notes))
         return report
 

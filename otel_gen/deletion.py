@@ -1,0 +1,296 @@
+"""Deletion: take one generation out of everything that is kept, and leave a tombstone that goes on counting.
+
+    note -> index row becomes the tombstone's -> lines replaced -> files, staging, journal, quarantine -> index
+    written anew -> note removed
+
+Every step can be repeated. The note holds what a later leader needs to go on after a crash at any of them.
+"""
+
+from __future__ import annotations
+
+import gzip
+import sqlite3
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from otel_gen import history, months, rows, scrub
+from otel_gen.aggregate import output_digest
+from otel_gen.clock import boot_id
+from otel_gen.errors import OtelGenError, StorageError, UnknownGenerationError
+from otel_gen.guard import log
+from otel_gen.history import ARCHIVE, NOTE, Part
+from otel_gen.ledger import ASIDE
+from otel_gen.lines import AMENDMENTS, CONFIG_HISTORY
+from otel_gen.record import Record, seal
+from otel_gen.restore import is_amendment
+from otel_gen.settle import Now
+from otel_gen.tables import Delivered
+from otel_gen.tombs import MARK, tomb_id
+from otel_gen.tombstone import entomb, repeat_key
+
+if TYPE_CHECKING:
+    from otel_gen.leader import Leader
+
+_loads = msgspec.json.Decoder().decode
+
+
+class Note(msgspec.Struct):
+    """What is being deleted, and the frames that are being written over: a torn one is written again."""
+
+    id: str
+    wall: int
+    patches: list[scrub.Patch] = []
+
+
+@dataclass
+class Lines:
+    """Where the lines of a generation stand, and what is to stand there."""
+
+    tombstone: Record | None = None
+    parts: dict[str, bytes] = field(default_factory=dict)
+    trace_id: str = ""
+    amendments: int = 0
+    records: int = 0
+
+
+def delete(leader: Leader, generation_id: str) -> dict[str, Any]:
+    """Delete a generation. Raises UnknownGenerationError, or OtelGenError for one that is still running."""
+    finish(leader)
+    index = leader.delivery.index
+    if generation_id in leader.open:
+        _settle(leader, generation_id)
+    if index.delivered(generation_id) is None:
+        if index.is_deleted(generation_id):
+            return {"already": True, "records": 0, "amendments": 0, "files": 0, "shared": 0, "events": 0}
+        raise UnknownGenerationError(
+            f"{leader.tree.path} knows no generation {generation_id}; nothing was deleted"
+        )
+    note = Note(generation_id, leader.clock.wall())
+    _lines(leader, note)  # what is damaged says so before anything is changed
+    _write(leader, note)
+    return {"already": False, **_carry_out(leader, note)}
+
+
+def _settle(leader: Leader, generation_id: str) -> None:
+    now = Now(leader.clock.wall(), leader.clock.boot(), boot_id())
+    if not leader.settle_now(generation_id, now):
+        raise OtelGenError(f"generation {generation_id} is still running; delete it once it has ended")
+
+
+def finish(leader: Leader) -> None:
+    """Go on with a deletion that something interrupted; where that cannot be, say so and let records flow."""
+    try:
+        note = _noted(leader)
+        if note is not None:
+            scrub.apply(leader.tree.segments, note.patches)
+            _carry_out(leader, note)
+    except (OtelGenError, OSError) as error:
+        log.error("otel_gen could not finish a deletion, and will try again: %s", error)
+
+
+def _noted(leader: Leader) -> Note | None:
+    if not leader.tree.dot.exists(NOTE):
+        return None
+    try:
+        return msgspec.json.decode(leader.tree.dot.read(NOTE), type=Note)
+    except msgspec.MsgspecError:
+        leader.tree.set_aside(NOTE, b"could not be read; run the deletion again\n")
+        leader.tree.dot.unlink(NOTE)
+        return None
+
+
+def _write(leader: Leader, note: Note) -> None:
+    leader.tree.dot.replace(NOTE, msgspec.json.encode(note))
+
+
+def _carry_out(leader: Leader, note: Note) -> dict[str, int]:
+    lines = _lines(leader, note)
+    in_journal = scrub.find(leader.tree.segments, note.id, _event_ids(leader, note.id))
+    note.patches = in_journal.patches
+    _write(leader, note)
+    paths = _index(leader, note, lines)
+    _replace(leader, lines)
+    shared = sum(leader.delivery.index.at_path(path) is not None for path in paths)
+    leader.delivery.ledger.bury()
+    leader.delivery.ledger.forget_buried()
+    leader.delivery.refresh()
+    for name in in_journal.staged:
+        leader.tree.staging.unlink(name)
+    scrub.apply(leader.tree.segments, note.patches)
+    _quarantine(leader, note.id)
+    _rewrite_index(leader)
+    leader.tree.dot.unlink(NOTE)
+    leader.tree.dot.sync()
+    return {
+        "records": lines.records, "amendments": lines.amendments, "files": len(paths) - shared,
+        "shared": shared, "events": len(note.patches),
+    }  # fmt: skip
+
+
+# --- lines -------------------------------------------------------------------------------------------------
+def _lines(leader: Leader, note: Note) -> Lines:
+    """Make the files anew that have a line of the generation. Raises DamageError for one that cannot be read."""
+    found = Lines()
+    with history.opened(leader.tree.root) as files:
+        amendments = _amendments(files.amendments, note.id, found)
+        part, record = _find(leader, files.months, note.id)
+        if part is not None:
+            found.records, found.trace_id = 1, record["metadata"]["trace_id"]
+            repeated = _is_repeated(leader, files.months, record)
+            found.tombstone = entomb(record, amendments, wall=note.wall, repeated=repeated)
+            data = _with(part, note.id, seal(found.tombstone))
+            found.parts[part.name] = gzip.compress(data) if part.compressed else data
+    _config(leader, note.id, found)
+    return found
+
+
+def _find(leader: Leader, parts: list[Part], id_: str) -> tuple[Part | None, Record]:
+    for part in parts:
+        for _, line in part.lines():
+            if _is_of(line, id_):
+                return part, history.parsed(line)
+            leader.breathe()
+    return None, {}
+
+
+def _is_of(line: bytes, id_: str) -> bool:
+    if id_.encode() not in line:
+        return False
+    record = history.parsed(line)
+    return history.is_record(record) and record["metadata"]["generation_id"] == id_
+
+
+def _is_repeated(leader: Leader, parts: list[Part], record: Record) -> bool:
+    """Tell whether an earlier live line has the same output."""
+    key, digest, id_ = repeat_key(record), output_digest(record), record["metadata"]["generation_id"]
+    if key is None or digest is None:
+        return False
+    for part in parts:
+        for _, line in part.lines():
+            leader.breathe()
+            if digest.encode() not in line and key.encode() not in line:
+                continue
+            found = history.parsed(line)
+            if not history.is_record(found) or repeat_key(found) != key:
+                continue
+            if found["metadata"]["generation_id"] == id_:
+                return False
+            if not found["metadata"].get("source"):
+                return True
+    return False
+
+
+def _with(part: Part, id_: str, tombstone: bytes) -> bytes:
+    return b"".join(tombstone if _is_of(line, id_) else line for _, line in part.lines())
+
+
+def _amendments(part: Part | None, id_: str, found: Lines) -> list[Record]:
+    if part is None:
+        return []
+    mine: list[tuple[Record, bytes]] = []
+    others: list[tuple[Record, bytes]] = []
+    for _, line in part.lines():
+        record = history.parsed(line) if id_.encode() in line else {}
+        (mine if record.get("generation_id") == id_ else others).append((record, line))
+    if mine:
+        found.parts[AMENDMENTS] = b"".join(line for _, line in others)
+        found.amendments = len(mine)
+    return [record for record, _ in mine if is_amendment(record)]
+
+
+def _config(leader: Leader, id_: str, found: Lines) -> None:
+    """The history of settings stays, without the id of the generation that brought a change."""
+    root, out = leader.tree.root, []
+    data = root.read(CONFIG_HISTORY) if root.exists(CONFIG_HISTORY) else b""
+    if id_.encode() not in data:
+        return
+    for line in data.splitlines(keepends=True):
+        record = history.parsed(line)
+        if record.get("event_id") == f"config-{id_}":
+            record["event_id"] = f"config-{tomb_id(id_)}"
+            line = seal({key: value for key, value in record.items() if key != "checksum"})
+        out.append(line)
+    found.parts[CONFIG_HISTORY] = b"".join(out)
+
+
+def _replace(leader: Leader, lines: Lines) -> None:
+    root = leader.tree.root
+    for name in [name for name in lines.parts if name.startswith(f"{ARCHIVE}/")]:
+        archive = root.sub(ARCHIVE)
+        archive.replace(name.rpartition("/")[2], lines.parts.pop(name))
+        archive.close()
+    if CONFIG_HISTORY in lines.parts:
+        root.replace(CONFIG_HISTORY, lines.parts.pop(CONFIG_HISTORY))
+    if lines.parts:
+        months.replace_files(leader.tree, dict(lines.parts))
+        leader.delivery.ledger.remember_places()
+
+
+# --- the index -----------------------------------------------------------------------------------------------
+def _event_ids(leader: Leader, id_: str) -> list[str]:
+    """List the verdicts that the generation got, also those that named its task only."""
+    index = leader.delivery.index
+    row = index.delivered(id_)
+    of_amendments = [one.event_id for one in index.amendments_of(id_)]
+    return [*of_amendments, *([row.event_id] if row is not None and row.event_id else [])]
+
+
+def _index(leader: Leader, note: Note, lines: Lines) -> list[str]:
+    """Put the tombstone's row in place of the generation's; returns the paths it referred to."""
+    index, ledger = leader.delivery.index, leader.delivery.ledger
+    old, paths = index.delivered(note.id), [one.path for one in index.artifacts_of(note.id)]
+    if old is None:
+        return []
+    with index.transaction():
+        index.forget(note.id)
+        index.add_delivered([_row(old, lines.tombstone)])
+        told = (lines.tombstone or {}).get("amendments", ())
+        index.add_amendments(rows.from_amendment(one) for one in told)
+        ledger.doom(paths)
+        ledger.forget_exemplars(lines.trace_id)
+    return paths
+
+
+def _row(old: Delivered, tombstone: Record | None) -> Delivered:
+    if tombstone is not None:
+        return rows.from_record(tombstone)
+    return Delivered(
+        tomb_id(old.id), None, old.attempt, old.start, old.outcome, event_id=MARK, source=old.source
+    )
+
+
+def _rewrite_index(leader: Leader) -> None:
+    index = leader.delivery.index
+    try:
+        whole = index.rewrite()
+    except sqlite3.Error as error:
+        raise StorageError(
+            index.name, f"cannot be written anew ({error})", "run the deletion again"
+        ) from error
+    if not whole:
+        raise StorageError(index.name, "is held open by a reader", "run the deletion again")
+
+
+# --- quarantine ----------------------------------------------------------------------------------------------
+def _quarantine(leader: Leader, id_: str) -> None:
+    """Empty what was set aside of the generation; that something was still counts."""
+    folder, mine = leader.tree.quarantine, id_.encode()
+    if folder.exists(f"{id_}.record"):
+        folder.rename(f"{id_}.record", f"{tomb_id(id_)}.record")
+    if folder.exists(f"{tomb_id(id_)}.record"):
+        folder.replace(f"{tomb_id(id_)}.record", b"")
+    for name in folder.names():
+        if mine in folder.read(name):
+            folder.replace(name, _aside(folder.read(name), id_) if name == ASIDE else b"")
+
+
+def _aside(data: bytes, id_: str) -> bytes:
+    out = []
+    for line in data.splitlines(keepends=True):
+        if id_.encode() in line:
+            kind = history.parsed(line).get("kind", "spans")
+            line = msgspec.json.encode({"event_id": tomb_id(id_), "kind": kind, "reason": MARK}) + b"\n"
+        out.append(line)
+    return b"".join(out)
