@@ -85,4 +85,4 @@ def test_nothing_of_it_is_open_to_others(ran):
 
 def test_nothing_was_made_outside(ran):
     assert os.listdir(ran[0].parent) == ["data"]
-    assert not Path("/tmp/x").exists()
+    assert not Path("/tmp/otel_gen_bad_input").exists()
