@@ -59,6 +59,13 @@ MUTANTS = [
         DELIVERY,
     ),
     Mutant(
+        "a late verdict changes what was withheld",
+        "I5", "verdicts.py",
+        "if not verdict.feedback.said or row.outcome in _CLOSED:",
+        "if not verdict.feedback.said:",
+        "tests/test_model.py",
+    ),
+    Mutant(
         "a torn tail of a line file stays",
         "I3", "ledger.py",
         "            offset, torn = lines.cut_torn_tail()\n",
