@@ -2,7 +2,7 @@
  *   enospc, eio   the N-th call fails              full, dead   the N-th and all later ones fail so
  *   short         the N-th write is done by half   kill, after  killed before, or after, the N-th call
  *   tear          killed after half of the N-th write
- *   stall         the N-th sync takes `stall_seconds`
+ *   stall         the N-th sync takes SHIM_STALL seconds more
  *   record        nothing is done; all calls are written to the log in the order in which they took effect
  * Set up by SHIM_PREFIX, SHIM_MODE, SHIM_AT, SHIM_LOG, or by shim_arm() in a forked child. But for `record` the
  * log gets the name of the first call that was hit. */
@@ -29,7 +29,7 @@ static int log_fd = -1;
 static atomic_long calls, syncs;
 static atomic_int told;
 static pthread_mutex_t order = PTHREAD_MUTEX_INITIALIZER;
-unsigned stall_seconds = 10;
+static unsigned stall_seconds;
 
 long shim_calls(void) { return atomic_load(&calls); }
 
@@ -47,6 +47,8 @@ void shim_arm(const char *where, const char *how, long at, const char *log) {
 
 __attribute__((constructor)) static void from_environment(void) {
   const char *where = getenv("SHIM_PREFIX"), *how = getenv("SHIM_MODE"), *at = getenv("SHIM_AT");
+  const char *stall = getenv("SHIM_STALL");
+  if (stall) stall_seconds = atoi(stall);
   if (where && how) shim_arm(where, how, at ? atol(at) : 0, getenv("SHIM_LOG"));
 }
 
