@@ -53,6 +53,12 @@ def test_modes_are_the_owners_alone_whatever_the_umask(root, tmp_path):
     assert mode(tmp_path / "data" / "file") == mode(tmp_path / "data" / "lines") == 0o600
 
 
+def test_a_file_that_was_there_with_another_mode_is_made_private_before_it_is_written(root, tmp_path):
+    (tmp_path / "data" / "lines").touch(mode=0o644)
+    root.append("lines", b"x\n")
+    assert mode(tmp_path / "data" / "lines") == 0o600
+
+
 @pytest.mark.parametrize("write", [lambda r: r.replace("file", b"x"), lambda r: r.append("file", b"x")])
 def test_nothing_is_written_through_a_link(root, tmp_path, write):
     outside = tmp_path / "outside"

@@ -34,6 +34,9 @@ EXPECTED = {
     "submitted": {"accepted", "rejected", "unscored"},
 }
 
+KEPT = ("accepted", "unscored")
+"""Outcomes with which outputs stay: a verdict may still come."""
+
 
 def read_acks(folder: Path) -> list[list[str]]:
     """Read all acknowledgements; a last line cut by the kill is no acknowledgement."""
@@ -113,13 +116,13 @@ def _ended(data_dir: Path, record: dict, rest: list[str], tally: Tally) -> None:
     output = record["generation"]["output"]
     if sha != "-" and output.get("ply_file_hash") != f"sha256:{sha}":
         tally.lost.append(f"hash of {id_}")
-    if sha != "-" and record["outcome"] == "accepted":
+    if sha != "-" and record["outcome"] in KEPT:
         _kept(data_dir, output, sha, id_, tally)
 
 
 def _kept(data_dir: Path, output: dict, sha: str, id_: str, tally: Tally) -> None:
     path = output.get("ply_file_path")
-    if path is None and output.get("shed"):
+    if path is None and output.get("shed") not in (None, "missing"):
         return  # the disk refused it, and the record says so
     if path is None or not (data_dir / path).exists():
         tally.lost.append(f"artifact of {id_}")
