@@ -8,7 +8,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -18,12 +17,12 @@ from otel_gen.readers.records import read
 from otel_gen.recover import recover
 from tests.crash.ledger import check
 from tests.crash.numbers import differences
+from tests.crash.served import Service
 from tests.crash.shim import Run, Stand, compiled
 from tests.support import lines, python, until
 
 ONCE = ("enospc", "eio", "short", "kill", "tear", "after")
 FOR_GOOD = ("full", "dead")
-SERVICE = "import sys; from tests.crash.service import main; main(*sys.argv[1:])"
 
 
 @pytest.fixture(scope="module")
@@ -151,31 +150,6 @@ def test_a_full_disk_that_gets_space_back_delivers_everything_later(tmp_path: Pa
         assert differences(disk / "data") == {}
     finally:
         subprocess.run(["umount", "-l", disk], check=True)
-
-
-class Service:
-    """A service that works when it is asked: `ask("work", n)` returns when n generations are done."""
-
-    def __init__(self, data_dir: Path, acks: Path) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", SERVICE, str(data_dir), str(acks)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-
-    def ask(self, *words: object) -> None:
-        assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.write(" ".join(map(str, words)) + "\n")
-        self.process.stdin.flush()
-        assert self.process.stdout.readline() == "done\n"
-
-    def end(self) -> None:
-        """Let it shut down; killed where it does not."""
-        try:
-            self.process.communicate("", timeout=40)
-        finally:
-            self.process.kill()
-            self.process.wait(30)
 
 
 @pytest.fixture
