@@ -6,7 +6,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/otel_gen
 STAMP := $(VENV)/.ready
 CONSTRAINTS := constraints.txt
 
-.PHONY: demo test test-all lint bench format clean
+.PHONY: demo test test-all lint bench mutants format clean
 
 $(STAMP): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
@@ -40,6 +40,10 @@ test: lint
 test-all: lint
 	$(BIN)/python -m tests.stack.servers install --all
 	$(BIN)/python -m pytest
+
+# Each promise is broken on purpose in a copy, and its tests must notice.
+mutants: $(STAMP)
+	$(BIN)/python -m tests.mutants
 
 # An environment of its own: the OTLP JSON file exporter pins the SDK.
 $(CACHE)/bench/.ready: pyproject.toml

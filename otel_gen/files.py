@@ -24,6 +24,34 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
         view = view[os.write(fd, view) :]
 
 
+def _make_durably(path: str) -> None:
+    """Make a directory and those above it, and their names durable; what cannot be is not left behind."""
+    if os.path.isdir(path):
+        return
+    above = os.path.dirname(path)
+    _make_durably(above)
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        return  # another process was faster
+    try:
+        _sync_names(above)
+    except OSError:
+        os.rmdir(path)
+        raise
+
+
+def _sync_names(path: str) -> None:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:
+        return  # writable, but not to be opened: all that can be done is done
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 class Folder:
     """A directory held by descriptor; `sub` and `close` are its only changes of state."""
 
@@ -35,7 +63,7 @@ class Folder:
         """Open a data_dir; the path itself may be a link, nothing below it may. Raises StorageError."""
         try:
             if create:
-                os.makedirs(path, mode=0o700, exist_ok=True)
+                _make_durably(os.path.abspath(path))
             fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise StorageError(

@@ -65,7 +65,7 @@ def shutdown(timeout: float = 10.0) -> bool:
     with process.lock:
         runtimes, process.configured, process.others = process.runtimes(), None, {}
         install.install(None)
-    delivered = [runtime.close(max(until - time.monotonic(), 0.1)) for runtime in runtimes]
+    delivered = [bool(runtime.close(max(until - time.monotonic(), 0.1))) for runtime in runtimes]
     pipeline.flush(max(until - time.monotonic(), 0.1))
     return all(delivered)
 

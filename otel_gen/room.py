@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import Final
 
@@ -21,3 +22,9 @@ def missing(folder: Folder, more: int = 0) -> int:
         return 0  # what writes there will say so
     free, whole = state.f_bavail * state.f_frsize, state.f_blocks * state.f_frsize
     return max(min(RESERVE, whole // _SHARE) - (free - more), 0)
+
+
+def claim(folder: Folder, size: int) -> None:
+    """Raise OSError where so many bytes would take of the reserve."""
+    if missing(folder, size):
+        raise OSError(errno.ENOSPC, "what is left of the disk is for events")

@@ -160,19 +160,18 @@ class Stager:
             job.digest = digest.hexdigest()
 
     def _write(self, job: Job) -> None:
-        folder, part, digest = self._staging(), uuid.uuid4().hex + TEMPORARY, hashlib.sha256()
-        if room.missing(folder, job.size):
-            job.shed = "disk full"
+        part = uuid.uuid4().hex + TEMPORARY
+        try:
+            folder = self._staging()
+            room.claim(folder, job.size)
+            fd = folder.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        except (OSError, StorageError) as error:
+            job.shed = _reason(error)
             self._hash(job)
             return
         try:
-            with folder.opened(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as fd:
-                failed = self._pour(job, fd, digest)
-                job.digest = "" if job.cancelled else digest.hexdigest()
-                if not (job.cancelled or failed or job.shed):
-                    os.fsync(fd)
-            if job.cancelled or failed or job.shed:
-                job.shed = job.shed or failed
+            job.shed = self._fill(job, fd) or job.shed
+            if job.cancelled or job.shed:
                 return
             name = f"{job.digest}.{part[:8]}.{job.extension}"
             folder.rename(part, name)
@@ -181,6 +180,18 @@ class Stager:
         finally:
             if not job.name:
                 folder.unlink(part)
+
+    def _fill(self, job: Job, fd: int) -> str:
+        """Write, hash and sync a file, then close it; returns why it is not whole, or an empty text."""
+        digest = hashlib.sha256()
+        try:
+            failed = self._pour(job, fd, digest)
+            job.digest = "" if job.cancelled else digest.hexdigest()
+            if not (job.cancelled or failed or job.shed):
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+        return failed
 
     def _pour(self, job: Job, fd: int, digest: Any) -> str:
         """Hash everything and write what can be; returns why the file is not whole, or an empty text."""
@@ -209,7 +220,7 @@ def _weight(job: Job) -> int:
 
 
 def _reason(error: Exception) -> str:
-    code = getattr(error, "errno", None)
+    code = getattr(error, "errno", None) or getattr(error.__cause__, "errno", None)
     return {28: "disk full", 30: "read-only", 122: "disk full"}.get(code or 0, "write error")
 
 

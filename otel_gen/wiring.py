@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 
 from otel_gen import index
@@ -12,6 +13,7 @@ from otel_gen.errors import StorageError
 from otel_gen.events import Header, encode
 from otel_gen.files import Folder
 from otel_gen.gpu import Gpu
+from otel_gen.guard import guarded
 from otel_gen.inspecting import inspect_job
 from otel_gen.journal import Journal
 from otel_gen.leading import LeaderThread
@@ -45,6 +47,7 @@ class Runtime:
         self.capture = Capture(
             settings, self.journal, self.stager, lambda job: inspect_job(self._staging, job), clock
         )
+        self.faults = self.capture.faults
         self.gpu = self.capture.gpu = Gpu(self._without_gpu)
         self.snapshot = Snapshot(
             settings.data_dir, clock, self.journal.uncounted, lambda: self.journal.last, self.gpu.figures
@@ -100,6 +103,7 @@ class Runtime:
     def _header(self, worker: str) -> bytes:
         return encode(Header(worker, boot_id(), os.getpid(), self.clock.wall(), self._policy))
 
+    @guarded
     def close(self, timeout: float) -> bool:
         """Take no more, bring everything to disk, wait for its delivery and tell whether it is delivered."""
         until = time.monotonic() + timeout
@@ -131,13 +135,22 @@ class Runtime:
             return False
         try:
             left = [name for name in self.journal.chain.names if tree.segments.exists(name)]
-            found = index.open_reader(tree.dot)
-            cursors = found.cursors() if found is not None else {}
-            if found is not None:
-                found.close()
+            cursors = self._cursors(tree)
             return all(cursors.get(name, -1) >= self.journal.chain.ends.get(name, 0) for name in left)
+        except (OSError, StorageError, sqlite3.Error):
+            return False  # a disk that cannot be read says nothing
         finally:
             tree.close()
+
+    @staticmethod
+    def _cursors(tree: Tree) -> dict[str, int]:
+        found = index.open_reader(tree.dot)
+        if found is None:
+            return {}
+        try:
+            return found.cursors()
+        finally:
+            found.close()
 
     # --- around a fork -----------------------------------------------------------------------------------
     def before_fork(self) -> None:

@@ -24,6 +24,23 @@ def mode(path):
     return os.stat(path).st_mode & 0o777
 
 
+def test_a_directory_that_is_made_has_its_name_made_durable_and_all_names_above(tmp_path, monkeypatch):
+    synced, real = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(os.readlink(f"/proc/self/fd/{fd}")), real(fd)))
+    for _ in range(2):
+        Folder.root(str(tmp_path / "one" / "two" / "data")).close()
+    assert synced == [str(tmp_path), str(tmp_path / "one"), str(tmp_path / "one" / "two")]
+
+
+def test_a_directory_whose_name_cannot_be_made_durable_is_made_again_later(tmp_path, monkeypatch):
+    with monkeypatch.context() as bad:
+        bad.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+        with pytest.raises(StorageError, match="Input/output error"):
+            Folder.root(str(tmp_path / "data"))
+    assert os.listdir(tmp_path) == []
+    Folder.root(str(tmp_path / "data")).close()
+
+
 def test_modes_are_the_owners_alone_whatever_the_umask(root, tmp_path):
     old = os.umask(0)
     try:
@@ -34,6 +51,12 @@ def test_modes_are_the_owners_alone_whatever_the_umask(root, tmp_path):
         os.umask(old)
     assert mode(tmp_path / "data") == mode(tmp_path / "data" / "inner") == 0o700
     assert mode(tmp_path / "data" / "file") == mode(tmp_path / "data" / "lines") == 0o600
+
+
+def test_a_file_that_was_there_with_another_mode_is_made_private_before_it_is_written(root, tmp_path):
+    (tmp_path / "data" / "lines").touch(mode=0o644)
+    root.append("lines", b"x\n")
+    assert mode(tmp_path / "data" / "lines") == 0o600
 
 
 @pytest.mark.parametrize("write", [lambda r: r.replace("file", b"x"), lambda r: r.append("file", b"x")])

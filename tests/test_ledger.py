@@ -168,6 +168,18 @@ def test_a_history_that_a_foreign_program_renamed_is_gone_on_with(world):
     assert world.counters()["gen3d_records", ()] == 2
 
 
+def test_a_history_that_was_brought_back_from_a_copy_is_counted_once(world):
+    busy(world)
+    counted, rows = world.counters(), world.rows()
+    world.restart()
+    for name in ("generation_history.jsonl", "generation_amendments.jsonl"):
+        copy = world.path / f"{name}.copy"
+        shutil.copy(world.path / name, copy)
+        copy.rename(world.path / name)  # another inode: all of it is behind no cursor
+    world.step()
+    assert (world.counters(), world.rows()) == (counted, rows)
+
+
 def test_a_rename_between_line_and_commit_repeats_nothing(world):
     worker = world.worker()
     worker.start().end()

@@ -147,7 +147,8 @@ rotate(path)
 """
 
 
-def test_killed_before_any_step_everything_is_old_or_new_and_recovery_ends_it(months, tmp_path):
+@pytest.mark.parametrize("index", ["index stays", pytest.param("index lost", marks=pytest.mark.slow)])
+def test_killed_before_any_step_everything_is_old_or_new_and_recovery_ends_it(months, tmp_path, index):
     before, counted = read(months.path), months.counters()
     months.restart()
     steps, done = 0, False
@@ -156,6 +157,8 @@ def test_killed_before_any_step_everything_is_old_or_new_and_recovery_ends_it(mo
         shutil.copytree(months.path, copy)
         done = subprocess.run([sys.executable, "-c", KILLED, copy, str(steps)], check=False).returncode == 0
         assert read(copy) == before, steps
+        for path in (copy / ".otel_gen").glob("index-*.db*") if index == "index lost" else ():
+            path.unlink()
         recover(str(copy), clock=months.clock)
         assert read(copy) == before, steps
         report = verify(copy, months.clock)

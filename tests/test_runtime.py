@@ -9,6 +9,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 
 import otel_gen
 from otel_gen.errors import SettingsError
+from otel_gen.tree import LeaderLock, Tree
 from tests.support import lines, python, settled, the_record, until
 
 
@@ -137,6 +138,18 @@ def test_a_data_dir_that_cannot_be_made_breaks_nothing(tmp_path, caplog):
     assert (bool(result), result.reason) == (False, "not durable yet")
     assert otel_gen.shutdown(timeout=0.5) is False
     assert not [r for r in caplog.records if r.levelno >= logging.CRITICAL]
+
+
+def test_an_index_that_cannot_be_read_is_no_reason_for_shutdown_to_raise(configured):
+    tree = Tree(str(configured))
+    tree.dot.replace("index", b"index-1.db")
+    tree.dot.replace("index-1.db", b"no database" * 1000)
+    lock = LeaderLock(tree.dot)
+    assert lock.take()  # somebody else delivers, and only its index could say what
+    one()
+    assert otel_gen.shutdown(timeout=0.3) is False
+    lock.release()
+    tree.close()
 
 
 def test_variables_that_ask_for_otlp_without_the_package_are_no_reason_to_fail(tmp_path):

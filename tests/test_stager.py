@@ -33,6 +33,13 @@ def staged(tmp_path):
     pool.close(10)
 
 
+def test_what_finds_no_place_is_hashed_all_the_same(staged, tmp_path):
+    (tmp_path / "staging").write_text("a file where the directory belongs")
+    job = staged(b"x" * 3_000_000)
+    assert (job.digest, job.size) == (hashlib.sha256(b"x" * 3_000_000).hexdigest(), 3_000_000)
+    assert (job.name, job.shed) == ("", "write error")
+
+
 def names(tmp_path):
     return os.listdir(tmp_path / "staging")
 

@@ -235,7 +235,9 @@ class Gen:
         """Hand over an artifact that is staged."""
         digest = hashlib.sha256(data).hexdigest()
         name = f"{digest}.{uuid.uuid4().hex[:8]}.{extension}"
-        (self.world.path / ".otel_gen" / "staging" / name).write_bytes(data)
+        path = self.world.path / ".otel_gen" / "staging" / name
+        path.touch(mode=0o600)
+        path.write_bytes(data)
         prefix = f"{sc.ARTIFACT}{kind}."
         found = {f"{prefix}hash": f"sha256:{digest}", f"{prefix}size": len(data), f"{prefix}staged": name}
         return self.note(**found | ({sc.FILE_SIZE_BYTES: len(data)} if kind in ("ply", "spz") else {}))

@@ -107,7 +107,7 @@ def _segments(dot: Folder, cursors: dict[str, int]) -> Counter[tuple[str, str]]:
     if segments is not None:
         segments.close()
     here = {found.name: found for found in read if found is not None}
-    rows = [row for row in _totals(dot) if row.get("segment") not in here]
+    rows = [row for name, row in _totals(dot).items() if name not in here]
     counts: Counter[tuple[str, str]] = Counter()
     for row in rows:
         counts.update({(name, label): n for name, label, n in row["counts"]})
@@ -178,11 +178,13 @@ def _counts(event: Event | None) -> tuple[str, str, int] | None:
     return None
 
 
-def _totals(dot: Folder) -> list[dict[str, Any]]:
+def _totals(dot: Folder) -> dict[str, dict[str, Any]]:
+    """Read what deleted segments counted, by name: twice there where a crash undid the deletion."""
     if not dot.exists("totals.jsonl"):
-        return []
+        return {}
     rows = map(history.parsed, dot.read("totals.jsonl").splitlines(keepends=True))
-    return [row for row in rows if "counts" in row]  # the others are reported as damage of that file
+    # the others are reported as damage of that file
+    return {str(row.get("segment")): row for row in rows if "counts" in row}
 
 
 def _quarantined(dot: Folder) -> Counter[tuple[str, str]]:

@@ -16,15 +16,24 @@ class Ordered(random.Random):
         return seq[self.randrange(len(seq))] if seq is not FATES else next(self.fates)
 
 
-def main(data_dir: str, acks: str) -> None:
-    """Do the work; an exception, or one that is logged by the interpreter, ends it with another code."""
-    otel_gen.configure(data_dir=data_dir, registry=None, feedback_timeout=3600, rejected_sample_rate=0)
+def main(data_dir: str, acks: str, patience: float = 8) -> None:
+    """Do the work; an exception, or one that is logged by the interpreter, ends it with another code.
+
+    patience: how many seconds the shutdown may take, and four times as long as a call may wait.
+    """
+    otel_gen.configure(
+        data_dir=data_dir,
+        registry=None,
+        feedback_timeout=3600,
+        rejected_sample_rate=0,
+        deadline=patience / 4,
+    )
     rng = Ordered(5)
     rng.fates = iter(FATES * 2)
     worker = Worker(data_dir, Acks(acks), rng)
     for _ in range(12):
         worker.one()
-    otel_gen.shutdown(timeout=8)
+    otel_gen.shutdown(timeout=patience)
     print("did all twelve")
 
 

@@ -34,20 +34,36 @@ EXPECTED = {
     "submitted": {"accepted", "rejected", "unscored"},
 }
 
+KEPT = ("accepted", "unscored")
+"""Outcomes with which outputs stay: a verdict may still come."""
+
 
 def read_acks(folder: Path) -> list[list[str]]:
     """Read all acknowledgements; a last line cut by the kill is no acknowledgement."""
     found = []
     for path in sorted(folder.glob("*.acks")):
-        found += [line.split() for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        found += whole(path.read_bytes())
     return found
+
+
+def whole(acks: bytes) -> list[list[str]]:
+    """Split the acknowledgements of one worker."""
+    return [line.decode().split() for line in acks.splitlines(keepends=True) if line.endswith(b"\n")]
 
 
 def check(data_dir: Path, acks: Path) -> Tally:
     """Compare; every difference is named."""
+    return compare(data_dir, read_acks(acks))
+
+
+def compare(data_dir: Path, acks: list[list[str]]) -> Tally:
+    """Compare what is there with a list of acknowledgements."""
     tally, records = Tally(), {}
-    _read_history(data_dir, tally, records)
-    for kind, id_, *rest in read_acks(acks):
+    for path in sorted(data_dir.glob("generation_history*.jsonl")):
+        _read_history(path, tally, records)
+    _overlay(data_dir / "generation_amendments.jsonl", records)
+    tally.outcomes = Counter(record["outcome"] for record in records.values())
+    for kind, id_, *rest in acks:
         record = records.get(id_)
         if record is None:
             tally.lost.append(f"{kind} {id_}: no record")
@@ -56,11 +72,10 @@ def check(data_dir: Path, acks: Path) -> Tally:
     return tally
 
 
-def _read_history(data_dir: Path, tally: Tally, records: dict[str, dict]) -> None:
-    path = data_dir / "generation_history.jsonl"
+def _read_history(path: Path, tally: Tally, records: dict[str, dict]) -> None:
     data = path.read_bytes()
     if data and not data.endswith(b"\n"):
-        tally.torn.append("history ends without a newline")
+        tally.torn.append(f"{path.name} ends without a newline")
     for line in data.splitlines(keepends=True):
         if not sound(line):
             tally.torn.append(line[:80].decode("utf-8", "replace"))
@@ -71,8 +86,6 @@ def _read_history(data_dir: Path, tally: Tally, records: dict[str, dict]) -> Non
             tally.doubled.append(id_)
         records[id_] = record
         tally.records += 1
-    _overlay(data_dir / "generation_amendments.jsonl", records)
-    tally.outcomes = Counter(record["outcome"] for record in records.values())
 
 
 def _overlay(path: Path, records: dict[str, dict]) -> None:
@@ -103,13 +116,13 @@ def _ended(data_dir: Path, record: dict, rest: list[str], tally: Tally) -> None:
     output = record["generation"]["output"]
     if sha != "-" and output.get("ply_file_hash") != f"sha256:{sha}":
         tally.lost.append(f"hash of {id_}")
-    if sha != "-" and record["outcome"] == "accepted":
+    if sha != "-" and record["outcome"] in KEPT:
         _kept(data_dir, output, sha, id_, tally)
 
 
 def _kept(data_dir: Path, output: dict, sha: str, id_: str, tally: Tally) -> None:
     path = output.get("ply_file_path")
-    if path is None and output.get("shed"):
+    if path is None and output.get("shed") not in (None, "missing"):
         return  # the disk refused it, and the record says so
     if path is None or not (data_dir / path).exists():
         tally.lost.append(f"artifact of {id_}")

@@ -25,18 +25,22 @@ def stored(data_dir: Path) -> dict[tuple[str, ...], float]:
 def counted(data_dir: Path) -> Counter[tuple[str, ...]]:
     """Count the same over the files."""
     counts: Counter[tuple[str, ...]] = Counter()
-    for line in (data_dir / "generation_history.jsonl").read_bytes().splitlines():
-        record = json.loads(line)
-        kind = record["task"]["task_type"]
-        counts["gen3d_records",] += 1
-        counts["gen3d_generations", kind, record["outcome"]] += 1
-        _verdict(counts, record["validator_feedback"])
+    for path in data_dir.glob("generation_history*.jsonl"):
+        for line in path.read_bytes().splitlines():
+            _record(counts, json.loads(line))
     path = data_dir / "generation_amendments.jsonl"
     for line in path.read_bytes().splitlines() if path.exists() else ():
         amendment = json.loads(line)
         if amendment["applied"] and amendment["kind"] == "feedback":
             _verdict(counts, amendment["changes"]["validator_feedback"])
     return counts
+
+
+def _record(counts: Counter[tuple[str, ...]], record: dict) -> None:
+    counts["gen3d_records",] += 1
+    settled = record.get("settled_outcome", record["outcome"])
+    counts["gen3d_generations", record["task"]["task_type"], settled] += 1
+    _verdict(counts, record["validator_feedback"])
 
 
 def _verdict(counts: Counter[tuple[str, ...]], feedback: dict) -> None:

@@ -1,7 +1,8 @@
-"""Run a worker under the shim that lets the N-th call on files fail, and check what it leaves."""
+"""Run workers under the shim that lets the N-th call on files fail, and check what they leave."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -27,7 +28,9 @@ def compiled(folder: Path) -> Path:
         pytest.skip("gcc is needed to let calls on files fail")
     made = folder / "shim.so"
     subprocess.run(
-        ["gcc", "-O1", "-shared", "-fPIC", "-o", made, SOURCE, "-ldl"], check=True, capture_output=True
+        ["gcc", "-O1", "-shared", "-fPIC", "-o", made, SOURCE, "-ldl", "-lpthread"],
+        check=True,
+        capture_output=True,
     )
     return made
 
@@ -43,25 +46,50 @@ class Run:
     wrong: list[str]
 
 
-def run(shim: Path, place: Path, mode: str, at: int) -> Run:
-    """Let one worker meet one fault, recover without the shim, hold everything against everything."""
-    data_dir, acks, log = place / "data", place / "acks", place / "log"
-    acks.mkdir(parents=True)
-    env = os.environ | {"LD_PRELOAD": str(shim), "SHIM_PREFIX": str(data_dir), "SHIM_MODE": mode}
-    env |= {"SHIM_AT": str(at), "SHIM_LOG": str(log)}
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.crash.dozen", str(data_dir), str(acks)],
-        env=env, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    call = log.read_text().strip() if log.exists() else ""
-    if not data_dir.exists():
-        return Run(call, done.returncode, done.stdout + done.stderr, Tally(), [])
-    recover(str(data_dir), today={"feedback_timeout": 0})
-    tally = check(data_dir, acks) if (data_dir / "generation_history.jsonl").exists() else Tally()
-    wrong = [f"{key}: {have} is not {want}" for key, (have, want) in _differences(data_dir).items()]
+class Stand:
+    """Workers under the shim, one after the other, forked from a process that has imported everything."""
+
+    def __init__(self, shim: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.crash.stand"],
+            env=os.environ | {"LD_PRELOAD": str(shim)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def calls(self, place: Path) -> int:
+        """Count the calls of a worker that meets no fault."""
+        one = self.run(place, "count", 0)
+        assert (one.code, one.said) == (0, "did all twelve\n")
+        return int(one.call)
+
+    def run(self, place: Path, mode: str, at: int, patience: float = 8) -> Run:
+        """Let one worker meet one fault, recover without the shim, hold everything against everything."""
+        data_dir, acks, log, said = (place / name for name in ("data", "acks", "log", "said"))
+        acks.mkdir(parents=True)
+        job = {"mode": mode, "at": at, "patience": patience}
+        code = self._ask(**job, data_dir=data_dir, acks=acks, log=log, said=said)
+        call, text = log.read_text().strip(), said.read_text()
+        if not data_dir.exists():
+            return Run(call, code, text, Tally(), [])
+        recover(str(data_dir), today={"feedback_timeout": 0})
+        return Run(call, code, text, *held_against(data_dir, acks))
+
+    def _ask(self, **job: object) -> int:
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(json.dumps(job, default=str) + "\n")
+        self.process.stdin.flush()
+        code: int = json.loads(self.process.stdout.readline())["code"]
+        return code
+
+    def end(self) -> None:
+        """Let it go."""
+        self.process.communicate("", timeout=30)
+
+
+def held_against(data_dir: Path, acks: Path) -> tuple[Tally, list[str]]:
+    """Compare acknowledgements, records, files and counters; name all that is wrong."""
+    if not (data_dir / "generation_history.jsonl").exists():
+        return Tally(), []
+    wrong = [f"{key}: {have} is not {want}" for key, (have, want) in differences(data_dir).items()]
     wrong += [f"{one.kind} {one.place}: {one.text}" for one in verify(data_dir).problems]
-    return Run(call, done.returncode, done.stdout + done.stderr, tally, wrong)
-
-
-def _differences(data_dir: Path) -> dict[tuple[str, ...], tuple[float, float]]:
-    return differences(data_dir) if (data_dir / "generation_history.jsonl").exists() else {}
+    return check(data_dir, acks), wrong
