@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 
 from otel_gen.errors import LeaderBusyError, StorageError
 from otel_gen.files import Folder
+from otel_gen.foreign import valid_id
 from otel_gen.signing import WINDOW
 from otel_gen.tree import DOT
 
@@ -133,8 +134,9 @@ def _digest(word: str) -> str:
 
 
 def _parsed(raw: bytes) -> Line | None:
-    """Read a line; None for one that a crash cut short."""
-    parts = raw.decode("ascii", "replace").split(" ")
-    if len(parts) != 4 or parts[0] not in ("n", "r", "d") or len(parts[2]) != 32 or not parts[1].isdigit():
+    """Read a line; None for one that a crash cut short: its id is not whole then."""
+    kind, time_, digest, id_ = (*raw.decode("ascii", "replace").split(" "), "", "", "", "")[:4]
+    whole = valid_id(id_) if kind in ("r", "d") else (kind, id_) == ("n", "-")
+    if not whole or len(digest) != 32 or not time_.isdigit():
         return None
-    return Line(parts[0], int(parts[1]), parts[2], parts[3])
+    return Line(kind, int(time_), digest, id_)
