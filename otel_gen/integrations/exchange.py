@@ -25,6 +25,7 @@ from otel_gen.runtime import faults
 CURRENT = "otel_gen.generation"
 """Key of the generation in the scope of its request."""
 _LATER = 202
+_GONE = "ClientDisconnect"
 
 
 class HungUpError(CancelledError):
@@ -119,13 +120,23 @@ class Exchange:
             with faults.quiet("response"):
                 message = self._started(message)
         elif message["type"] == "http.response.body":
-            body = message.get("body", b"")
-            self._answer.size += len(body)
-            if self._product is not None:
-                self._product.add(body)
+            with faults.quiet("response"):
+                self._gather(message.get("body", b""))
             if not message.get("more_body", False):
                 await self._answered()
-        await self._send(message)
+        elif message["type"] == "http.response.pathsend":
+            self._answer.size += 1  # the server sends a file; nothing goes by here
+            await self._answered()
+        try:
+            await self._send(message)
+        except OSError:
+            self._incoming.lost()
+            raise
+
+    def _gather(self, body: bytes) -> None:
+        self._answer.size += len(body)
+        if self._product is not None:
+            self._product.add(body)
 
     def _started(self, message: Message) -> Message:
         self._answer.status = message["status"]
@@ -156,11 +167,15 @@ class Exchange:
             return
         self._over = True
         with faults.quiet("end of a request"):
-            if error is None and self._gen.said is None:
+            if self._gen.said is None and (error is None or self._by_hanging_up(error)):
                 error = self._inferred()
             if self._product is not None and self._gen.said == "submitted":
                 await self._product.hand_over(self._gen)
         await self._block.__aexit__(type(error) if error else None, error, None)
+
+    def _by_hanging_up(self, error: BaseException) -> bool:
+        """Tell whether an exception only says that the client has gone, in the words of server or framework."""
+        return self._incoming.hung_up and (isinstance(error, OSError) or type(error).__name__ == _GONE)
 
     def _inferred(self) -> BaseException | None:
         if self._incoming.hung_up:

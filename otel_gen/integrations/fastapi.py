@@ -29,6 +29,7 @@ from otel_gen.signing import key_bytes
 try:
     from fastapi import Depends, FastAPI, Request, Response
     from starlette.exceptions import HTTPException
+    from starlette.requests import HTTPConnection
     from starlette.routing import Match
 except ImportError as error:
     raise MissingExtraError("fastapi", "fastapi") from error
@@ -38,8 +39,8 @@ __all__ = ["CurrentGeneration", "instrument"]
 Describe = Callable[[Request], Any]
 
 
-async def _current(request: Request) -> Any:
-    return request.scope.get(CURRENT, NOTHING)
+async def _current(connection: HTTPConnection) -> Any:
+    return connection.scope.get(CURRENT, NOTHING)
 
 
 CurrentGeneration = Annotated[Any, Depends(_current)]

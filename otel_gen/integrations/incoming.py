@@ -68,6 +68,10 @@ class Incoming:
         """Say that the answer is complete: servers call that a disconnect, too."""
         self._answered = True
 
+    def lost(self) -> None:
+        """Say that the client was found to be gone when something was sent to it."""
+        self.hung_up = self.hung_up or not self._answered
+
     def close(self) -> None:
         """Watch no more."""
         if self._watch is not None:
@@ -79,6 +83,6 @@ class Incoming:
 
     def _note(self, message: Message) -> None:
         if message["type"] == _DISCONNECT:
-            self.hung_up = self.hung_up or not self._answered
+            self.lost()
         else:
             self.whole = self.whole or not message.get("more_body", False)

@@ -1,9 +1,9 @@
 """Outcomes: what an answer says about its generation, where the handler said nothing itself.
 
 400 and above ................... failed: by the exception that led to it, else by the status
-200 + a header of WITHHELD ...... withheld, the header's value is the reason
-200 without a body .............. withheld, `empty_answer`
-200 with a body ................. submitted
+2xx + a header of WITHHELD ...... withheld, the header's value is the reason
+2xx without a body .............. withheld, `empty_answer`
+2xx with a body ................. submitted
 202, 3xx, no answer ............. nothing is said
 """
 
@@ -35,7 +35,7 @@ def conclude(gen: Any, answer: Answer) -> BaseException | None:
     """Say of a generation what its answer says; gives the exception that it ends with."""
     if answer.status >= 400:
         return _failed(gen, answer)
-    if answer.status in (200, 201):
+    if 200 <= answer.status < 300 and answer.status != 202:
         reason = _reason(answer.headers)
         if reason or not answer.size:
             gen.withheld(reason or "empty_answer")

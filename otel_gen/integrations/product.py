@@ -22,7 +22,7 @@ class Product:
         """Take the next part of the body."""
         self.size += len(part)
         if part and self._kept:
-            self._parts.append(part)
+            self._parts.append(bytes(part))  # a copy only of a buffer that may change
             self._kept = self.size <= self._limit and (self.size < _HEAD or self._kind() is not None)
         if not self._kept:
             self._parts.clear()
