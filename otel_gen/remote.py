@@ -163,26 +163,34 @@ class Remote:
 
     def _pass(self, until: float) -> int:
         """Try all that waits once, unless another process does; gives how many are dealt with."""
-        with self._sending:
+        if not self._sending.acquire(timeout=max(until - time.monotonic(), 0)):
+            return 0
+        try:
             if self._closed or not self.spool.take():
                 return 0
             try:
                 return self._send_waiting(until)
             finally:
                 self.spool.release()
+        finally:
+            self._sending.release()
 
     def _send_waiting(self, until: float) -> int:
-        dealt_with = 0
+        """Send in order; behind one that has to wait, nothing goes to the same generation."""
+        dealt_with, held = 0, set[str]()
         for name in self.spool.waiting():
             left = until - time.monotonic()
-            body = self.spool.get(name) if left > 0 else None
-            if body is None:
+            body = self.spool.get(name) if left > 0 and not self._closed else None
+            if body is None or (held and _whom(body) in held):
                 continue
             answer = post(self._url, self._key, body, min(self._timeout, left))
             self._last = answer.reason
             if not answer.reached:
                 break
-            dealt_with += self._deal_with(name, body, answer)
+            if self._deal_with(name, body, answer):
+                dealt_with += 1
+            else:
+                held.add(_whom(body))
         return dealt_with
 
     def _deal_with(self, name: str, body: bytes, answer: Answer) -> bool:
@@ -199,6 +207,12 @@ class Remote:
         else:
             log.warning("otel_gen: feedback waits in %s: %s", self.spool.path, answer.reason)
         return answer.ok or answer.final
+
+
+def _whom(body: bytes) -> str:
+    """Name whom a feedback is for."""
+    said = msgspec.json.decode(body)
+    return str(said.get("id") or said.get("task_id"))
 
 
 def send(

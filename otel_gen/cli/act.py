@@ -97,15 +97,21 @@ def _record_feedback(
     finish(found, ok=bool(result), as_json=as_json, show=lambda to: words.show_feedback(to, found))
 
 
-def _key(file: Path | None) -> str | None:
+def _key(file: Path | None) -> str | bytes | None:
     """Read the key from a file, else from the environment: never from the command line, which others see."""
     if file is not None:
-        return file.read_text(encoding="utf-8").strip()
+        return file.read_bytes().strip()
     return os.environ.get("OTEL_GEN_FEEDBACK_KEY") or None
 
 
 def _send_feedback(
-    url: str, key: str | None, spool: str, generation_id: str | None, said: dict[str, Any], *, as_json: bool
+    url: str,
+    key: str | bytes | None,
+    spool: str,
+    generation_id: str | None,
+    said: dict[str, Any],
+    *,
+    as_json: bool,
 ) -> None:
     from otel_gen.cli import words
     from otel_gen.remote import send

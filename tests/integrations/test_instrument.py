@@ -15,7 +15,7 @@ from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 import otel_gen
 from otel_gen.errors import SettingsError
 from otel_gen.integrations.fastapi import CurrentGeneration, instrument
-from tests.support import lines, settled
+from tests.support import lines, python, settled
 
 PLY = b"ply\nformat binary_little_endian 1.0\nelement vertex 2\nproperty float x\nend_header\n" + bytes(8)
 
@@ -228,6 +228,22 @@ def test_without_a_lifespan_nothing_is_recorded_and_all_is_answered(data_dir):
 def test_wrong_options_are_said_at_once(data_dir, options):
     with pytest.raises(SettingsError):
         service(data_dir, **options)
+
+
+@pytest.mark.parametrize("package", ["fastapi", "opentelemetry.instrumentation.fastapi"])
+def test_what_is_not_installed_is_named_with_its_extra(package):
+    code = """
+import sys
+sys.modules[sys.argv[1]] = None
+from otel_gen.errors import MissingExtraError
+try:
+    from otel_gen.integrations.fastapi import instrument
+    from fastapi import FastAPI
+    instrument(FastAPI())
+except MissingExtraError as error:
+    print(error)
+"""
+    assert "pip install 'otel-gen[fastapi]'" in python(code, package)
 
 
 def test_twice_is_refused(data_dir):

@@ -128,11 +128,11 @@ for line in sys.stdin:
 
 
 class Lossy(http.server.ThreadingHTTPServer):
-    """Passes requests on to a service and loses the first answer to each."""
+    """Passes requests on to a service and loses the first answer to each, after `busy` that it turns away."""
 
-    def __init__(self, target):
+    def __init__(self, target, busy=0):
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.target, self.answers, self.lost = target, [], set()
+        self.target, self.answers, self.lost, self.busy = target, [], set(), busy
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
@@ -143,6 +143,10 @@ class Lossy(http.server.ThreadingHTTPServer):
 class _Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.server.busy:
+            self.server.busy -= 1
+            self.send_error(503)
+            return
         headers = {k: v for k, v in self.headers.items() if k.lower() != "host"}
         request = urllib.request.Request(self.server.target, body, headers)  # noqa: S310 - our own http URL
         with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
@@ -203,6 +207,23 @@ def test_what_answers_in_place_of_the_service_decides_nothing(service, tmp_path)
     finally:
         server.shutdown()
         server.server_close()
+
+
+def test_what_was_said_first_goes_first_though_it_had_to_wait(service, tmp_path):
+    """The first answer is a 503 of somebody in between; nothing overtakes it on the way to its generation."""
+    id_, other = submitted(service), submitted(service)
+    lossy = Lossy(endpoint(service), busy=1)
+    try:
+        with Remote(lossy.url, KEY, spool=tmp_path / "spool") as remote:
+            with remote._sending:  # nothing goes out before all is said
+                for whom, score in ((id_, 0.8), (id_, 0), (other, 0.6)):
+                    assert remote.feedback(whom, score=score, validator_uid=57)
+            assert remote.flush()
+    finally:
+        lossy.shutdown()
+        lossy.server_close()
+    until(lambda: {id_, other} <= set(verdicts(service)))
+    assert [verdicts(service)[one]["score"] for one in (id_, other)] == [0.8, 0.6]
 
 
 @pytest.mark.parametrize("id_", ["", "x", "../../etc/passwd", 5, None])
