@@ -192,10 +192,14 @@ def test_what_answers_in_place_of_the_service_decides_nothing(service, tmp_path)
                 self.send_header(name, value)
             self.end_headers()
 
+        def do_GET(self):
+            followed.append(self.path)
+            self.send_error(500)
+
         def log_message(self, *_):
             pass
 
-    answers = [(404, {}), (200, {}), (302, {"Location": endpoint(service)})]
+    followed, answers = [], [(404, {}), (200, {}), (302, {"Location": "/elsewhere"})]
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Wrong)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -204,6 +208,7 @@ def test_what_answers_in_place_of_the_service_decides_nothing(service, tmp_path)
         until(lambda: remote.flush(0.2) or not answers)
         assert "not from a feedback endpoint" in remote.fate(kept.event_id)
         remote.close(0)
+        assert followed == []
     finally:
         server.shutdown()
         server.server_close()
