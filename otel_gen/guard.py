@@ -6,7 +6,8 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 log = logging.getLogger("otel_gen")
@@ -31,6 +32,14 @@ class Faults:
                 return
             self._said[place] = now
         log.warning("otel_gen could not record (%s): %s", place, type(error).__name__, exc_info=error)
+
+    @contextmanager
+    def quiet(self, place: str) -> Iterator[None]:
+        """Keep what a block raises from the application."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - the capture guard, for a block
+            self.report(place, error)
 
 
 def guarded(method: _Call) -> _Call:

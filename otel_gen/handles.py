@@ -242,6 +242,16 @@ class Generation(Scope, Waiting):
         if self._ended and self.capture.journal.full:
             self.capture.journal.request_sync()
 
+    @property
+    def said(self) -> str | None:
+        """What was said of it last: submitted, withheld, failed, cancelled; None while nothing was."""
+        return self._attributes.get(sc.SAID)
+
+    @property
+    def failure(self) -> tuple[BaseException, str] | None:
+        """The exception that left a stage last, and the innermost stage that it left."""
+        return self._failed_in
+
     def failed_in(self, error: BaseException, stage: str) -> None:
         """Remember the innermost stage that an exception left first."""
         if self._failed_in is None or self._failed_in[0] is not error:

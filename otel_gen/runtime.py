@@ -134,7 +134,7 @@ def feedback(id: Any = None, *, data_dir: Any = None, **keywords: Any) -> feedba
         )
         feedbacks.show(runtime.capture, found, result.ticket)
     except Exception as error:  # noqa: BLE001 - the capture guard of a module function
-        _faults.report("feedback", error)
+        faults.report("feedback", error)
         return feedbacks.refused(f"not recorded: {type(error).__name__}")
     return result
 
@@ -158,7 +158,8 @@ async def feedback_async(
     return result
 
 
-_faults = Faults(lambda place: _count_fault(place))
+faults = Faults(lambda place: _count_fault(place))
+"""The capture guard of what belongs to no generation: module functions, integrations."""
 
 
 def _count_fault(place: str) -> None:

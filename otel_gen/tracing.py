@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from opentelemetry import context as otel_context
-from opentelemetry import trace
+from opentelemetry import propagate, trace
 from opentelemetry._logs import _internal as _logs_api
 from opentelemetry.trace import (
     NonRecordingSpan,
@@ -195,3 +195,9 @@ current_context = otel_context.get_current
 current_span = trace.get_current_span
 EMPTY = otel_context.Context()
 """A context without a span: what starts in it is a root."""
+
+
+def arriving(headers: Mapping[str, str]) -> Any:
+    """Give the context that a request goes on in: that of its headers, where nothing is current yet."""
+    here = current_context()
+    return here if current_span(here).get_span_context().is_valid else propagate.extract(headers, here)

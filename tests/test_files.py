@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
@@ -118,3 +119,20 @@ def test_the_same_damage_is_kept_once(tmp_path):
     assert not tree.set_aside("a.torn", b"second")
     assert tree.quarantine.read("a.torn") == b"first"
     tree.close()
+
+
+def test_threads_that_list_one_folder_at_once_see_every_name(tmp_path):
+    for n in range(500):
+        (tmp_path / f"{n:03d}").touch()
+    folder = Folder.root(str(tmp_path))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: len(folder.names()), range(400)))
+    folder.close()
+    assert set(found) == {500}
+
+
+def test_a_removed_folder_has_no_names(tmp_path):
+    folder = Folder.root(str(tmp_path / "data"))
+    (tmp_path / "data").rmdir()
+    assert (folder.gone(), folder.names()) == (True, [])
+    folder.close()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from otel_gen.cli.options import DEFAULT, DataDir, Json
+from otel_gen.cli.options import DEFAULT, DataDir, Json, existing
 from otel_gen.cli.output import errors, finish
 
 
@@ -49,7 +51,18 @@ def feedback(
     current_duel_rating: Annotated[float | None, typer.Option()] = None,
     current_miner_reward: Annotated[float | None, typer.Option()] = None,
     rejection_reason: Annotated[str | None, typer.Option()] = None,
-    data_dir: DataDir = DEFAULT,
+    data_dir: Annotated[
+        str, typer.Option(envvar="OTEL_GEN_DATA_DIR", metavar="DIR", help="Where the service records.")
+    ] = DEFAULT,
+    url: Annotated[
+        str | None, typer.Option(envvar="OTEL_GEN_FEEDBACK_URL", help="Its endpoint, on another machine.")
+    ] = None,
+    key_file: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="With its key; or OTEL_GEN_FEEDBACK_KEY.")
+    ] = None,
+    spool: Annotated[
+        str, typer.Option(envvar="OTEL_GEN_SPOOL", metavar="DIR", help="Keeps what cannot be sent now.")
+    ] = "~/.local/state/otel-gen/spool",
     json: Json = False,
 ) -> None:  # fmt: skip
     """Record a validator's verdict; returns once it is durable."""
@@ -65,7 +78,11 @@ def feedback(
     said = {name: value for name, value in said.items() if value is not None}
     if not said:
         raise typer.BadParameter("say something: --score, or --validation-failed", param_hint="--score")
-    _record_feedback(data_dir, generation_id, said | ({"task_id": task_id} if task_id else {}), as_json=json)
+    said |= {"task_id": task_id} if task_id else {}
+    if url is None:
+        _record_feedback(existing(data_dir), generation_id, said, as_json=json)
+    else:
+        _send_feedback(url, _key(key_file), spool, generation_id, said, as_json=json)
 
 
 def _record_feedback(
@@ -76,6 +93,31 @@ def _record_feedback(
 
     with errors(as_json=as_json):
         result = record(data_dir, generation_id, **said)
+    found = {"id": generation_id, "task_id": said.get("task_id"), "reason": result.reason}
+    finish(found, ok=bool(result), as_json=as_json, show=lambda to: words.show_feedback(to, found))
+
+
+def _key(file: Path | None) -> str | bytes | None:
+    """Read the key from a file, else from the environment: never from the command line, which others see."""
+    if file is not None:
+        return file.read_bytes().strip()
+    return os.environ.get("OTEL_GEN_FEEDBACK_KEY") or None
+
+
+def _send_feedback(
+    url: str,
+    key: str | bytes | None,
+    spool: str,
+    generation_id: str | None,
+    said: dict[str, Any],
+    *,
+    as_json: bool,
+) -> None:
+    from otel_gen.cli import words
+    from otel_gen.remote import send
+
+    with errors(as_json=as_json):
+        result = send(url, key, spool, generation_id, **said)
     found = {"id": generation_id, "task_id": said.get("task_id"), "reason": result.reason}
     finish(found, ok=bool(result), as_json=as_json, show=lambda to: words.show_feedback(to, found))
 

@@ -1,4 +1,4 @@
-"""What a request asks for: the prompt, text or picture, and the headers that say for whom."""
+"""What a request asks for: the prompt, text or picture."""
 
 from __future__ import annotations
 
@@ -30,13 +30,7 @@ class Order:
 
     prompt: str
     task_id: str | None = None
-    validator_uid: int | None = None
-    validator_hotkey: str | None = None
     fault: str = ""
-
-    @property
-    def task_type(self) -> str:
-        return "IMAGE-TO-3D" if is_picture(self.prompt) else "TEXT-TO-3D"
 
     def picture(self) -> Image.Image | None:
         """The picture that came as the prompt, None for a text; raises BadImageError."""
@@ -46,14 +40,10 @@ class Order:
 async def read_order(request: Request) -> Order:
     """Read form and headers; an absent prompt is an empty one."""
     form = await request.form(max_part_size=MAX_FORM_BYTES)
-    headers = request.headers
-    uid = headers.get("x-validator-uid", "")
     return Order(
         prompt=str(form.get("prompt", "")),
-        task_id=headers.get("x-task-id"),
-        validator_uid=int(uid) if uid.isdecimal() else None,
-        validator_hotkey=headers.get("x-validator-hotkey"),
-        fault=headers.get("x-demo-fault", ""),
+        task_id=request.headers.get("x-task-id"),
+        fault=request.headers.get("x-demo-fault", ""),
     )
 
 

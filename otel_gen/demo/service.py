@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request, Response
 from numpy.typing import NDArray
 from PIL import Image
-from prometheus_client import REGISTRY
-from prometheus_client.exposition import choose_encoder
 
 import otel_gen
 from otel_gen.demo import faults, splats
 from otel_gen.demo.background import remove_background
 from otel_gen.demo.depth import estimate_depth
 from otel_gen.demo.draw import draw
-from otel_gen.demo.gpu import gpu, in_thread, until_hung_up
+from otel_gen.demo.gpu import gpu, in_thread
 from otel_gen.demo.order import BadImageError, Order, read_order
 from otel_gen.demo.render import render_views
 from otel_gen.demo.similarity import similarity
+from otel_gen.integrations.fastapi import CurrentGeneration, instrument
 
 SEED = 42
 BACKGROUND_TOLERANCE = 36.0
@@ -38,7 +37,6 @@ CONFIG = {
     "min_similarity": MIN_SIMILARITY,
 }
 WORKER = {"X-Worker-Pid": str(os.getpid())}
-STATUS = {ConnectionError: 503, MemoryError: 500}
 
 
 class Splat(NamedTuple):
@@ -58,74 +56,48 @@ class Refusal(NamedTuple):
     value: float
 
 
-@asynccontextmanager
-async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-    otel_gen.configure(miner_uid=226, miner_version="demo", network="demo")
-    yield
-    await in_thread(otel_gen.shutdown)
-
-
-app = FastAPI(title="otel_gen reference service", lifespan=lifespan)
+app = FastAPI(title="otel_gen reference service")
+instrument(app, config=CONFIG, cancel_on_disconnect=True, miner_uid=226, miner_version="demo", network="demo")
 
 
 @app.post("/generate/")
-async def generate(request: Request) -> Response:
+async def generate(request: Request, gen: CurrentGeneration) -> Response:
     """Make a 3D object of the form field `prompt`: a text, or a picture as base64."""
     order = await read_order(request)
-    return await until_hung_up(request, answer(order)) or Response(status_code=499)
+    try:
+        picture = await in_thread(order.picture)
+    except BadImageError as error:
+        gen.failed("bad_image", str(error))
+        return Response(status_code=400)
+    splat = await produce(order, picture)
+    # The similarity goes where a miner records its CLIP score. It is not one.
+    gen.output(ply=splat.ply, num_gaussians=splat.gaussians, clip_score=splat.similarity)
+    if refusal := gate(splat):
+        gen.withheld(refusal.reason, value=refusal.value)
+        return Response(headers={refusal.header: refusal.reason})
+    return Response(splat.ply, media_type="application/octet-stream")
+
+
+@app.exception_handler(ConnectionError)
+async def down(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=503)
+
+
+@app.exception_handler(MemoryError)
+async def exhausted(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=500)
 
 
 @app.get("/health")
 async def health() -> Response:
-    return Response('{"status": "ok"}', media_type="application/json", headers=WORKER)
+    return Response('{"status": "ok"}', media_type="application/json")
 
 
-@app.get("/metrics")
-async def metrics(request: Request) -> Response:
-    # Thousands of lines take tens of milliseconds: rendered in a thread they do not hold up the event loop.
-    encode, media_type = choose_encoder(request.headers.get("accept", ""))
-    return Response(await in_thread(encode, REGISTRY), headers={"Content-Type": media_type, **WORKER})
-
-
-async def answer(order: Order) -> Response:
-    """Turn an order into an answer; a failure is a status code here, and on record already."""
-    headers = dict(WORKER)
-    try:
-        return await fulfil(order, headers)
-    except tuple(STATUS) as error:
-        status = next(code for kind, code in STATUS.items() if isinstance(error, kind))
-        return Response(status_code=status, headers=headers)
-
-
-async def fulfil(order: Order, headers: dict[str, str]) -> Response:
-    """One generation: make the splat, then hand it over or keep it back."""
-    async with otel_gen.generation(**described(order)) as gen:
-        headers["X-Generation-Id"] = gen.id
-        try:
-            picture = await in_thread(order.picture)
-        except BadImageError as error:
-            gen.failed("bad_image", str(error))
-            return Response(status_code=400, headers=headers)
-        splat = await produce(order, picture)
-        # The similarity goes where a miner records its CLIP score. It is not one.
-        gen.output(ply=splat.ply, num_gaussians=splat.gaussians, clip_score=splat.similarity)
-        if refusal := gate(splat):
-            gen.withheld(refusal.reason, value=refusal.value)
-            return Response(headers=headers | {refusal.header: refusal.reason})
-        gen.submitted()
-        return Response(splat.ply, media_type="application/octet-stream", headers=headers)
-
-
-def described(order: Order) -> dict[str, Any]:
-    """What is known of a generation when it starts."""
-    return {
-        "task_type": order.task_type,
-        "prompt": order.prompt,
-        "task_id": order.task_id,
-        "validator_uid": order.validator_uid,
-        "validator_hotkey": order.validator_hotkey,
-        "config": CONFIG,
-    }
+@app.middleware("http")
+async def name_worker(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
+    response = await answer(request)
+    response.headers.update(WORKER)
+    return response
 
 
 async def produce(order: Order, picture: Image.Image | None) -> Splat:

@@ -65,11 +65,6 @@ class Logged(Generation):
             task.add_done_callback(lambda _: done(id_), context=Context())
 
     @property
-    def said(self) -> bool:
-        """Tell whether it was said how it ended."""
-        return self._attributes.get(sc.SAID) is not None
-
-    @property
     def left(self) -> bool:
         """Tell whether nobody seems to hold it any more."""
         return self._attributes.get(sc.LEFT) is True

@@ -1,0 +1,1 @@
+"""Integrations: doors to otel_gen for services as they are, one module a door."""

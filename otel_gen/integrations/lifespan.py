@@ -1,0 +1,55 @@
+"""Lifespan: configure before the application starts, drain after it has ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from otel_gen.errors import OtelGenError
+from otel_gen.guard import log
+from otel_gen.integrations.asgi import App, Message, Receive, Scope, Send
+from otel_gen.runtime import faults, shutdown
+
+_ENDS = ("lifespan.startup.failed", "lifespan.shutdown.complete", "lifespan.shutdown.failed")
+
+
+class Lifespan:
+    """One life of an application; settings that are wrong are the reason why it does not start."""
+
+    def __init__(self, app: App, configure: Callable[[], Any], drain_seconds: float) -> None:
+        self._app, self._configure, self._seconds = app, configure, drain_seconds
+        self._drained = False
+
+    async def run(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a lifespan on; what is recorded is brought to its end before the server hears of the end."""
+        first: Message | None = await receive()
+        try:
+            self._configure()
+        except OtelGenError as error:
+            log.error("otel_gen: %s", error)
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+
+        async def hear() -> Message:
+            nonlocal first
+            message, first = first, None
+            return message if message is not None else await receive()
+
+        async def tell(message: Message) -> None:
+            if message["type"] in _ENDS:
+                await self._drain()
+            await send(message)
+
+        try:
+            await self._app(scope, hear, tell)
+        finally:
+            await self._drain()
+
+    async def _drain(self) -> None:
+        if self._drained:
+            return
+        self._drained = True
+        with faults.quiet("shutdown"):
+            if not await asyncio.to_thread(shutdown, self._seconds):
+                log.warning("otel_gen: not everything is delivered; the journal keeps it for the next start")

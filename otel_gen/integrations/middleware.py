@@ -1,0 +1,39 @@
+"""Middleware: plain ASGI; requests of the chosen routes become generations, the lifespan configures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from otel_gen.integrations.asgi import App, Receive, Scope, Send
+from otel_gen.integrations.exchange import Exchange, Manner
+from otel_gen.integrations.lifespan import Lifespan
+from otel_gen.integrations.routes import Routes
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the middleware does for one application; `served` tells whether a route answers a request."""
+
+    routes: Routes
+    served: Callable[[Scope], bool]
+    manner: Manner
+    configure: Callable[[], Any]
+    drain_seconds: float
+
+
+class Middleware:
+    """An ASGI application around another."""
+
+    def __init__(self, app: App, plan: Plan) -> None:
+        self._app, self._plan = app, plan
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        plan = self._plan
+        if scope["type"] == "lifespan":
+            await Lifespan(self._app, plan.configure, plan.drain_seconds).run(scope, receive, send)
+        elif scope["type"] == "http" and scope in plan.routes and plan.served(scope):
+            await Exchange(self._app, plan.manner, scope, receive, send).run()
+        else:
+            await self._app(scope, receive, send)

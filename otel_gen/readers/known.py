@@ -1,0 +1,72 @@
+"""Known: find one generation by its id, or the attempt at a task that a verdict would mean."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from otel_gen import history
+from otel_gen import semconv as sc
+from otel_gen.endings import SUBMITTED
+from otel_gen.files import Folder
+from otel_gen.fold import Generation
+from otel_gen.readers.delivered import is_deleted, unknown_to
+from otel_gen.readers.indexed import usable_index
+from otel_gen.readers.journal import read_journal
+from otel_gen.rows import from_record
+from otel_gen.tables import Delivered
+
+
+@dataclass(frozen=True, order=True)
+class Known:
+    """A generation on record or under way; they sort by which of a task's attempts a verdict means."""
+
+    submitted: bool
+    start: int
+    id: str
+    validator_uid: int | None = field(default=None, compare=False)
+    """The validator that was named when it began."""
+
+
+def find(root: Folder, generation_id: str | None = None, task_id: str | None = None) -> Known | None:
+    """Find a generation by its id, else the latest submitted attempt at a task; None where nobody knows it."""
+    generations = read_journal(root).generations  # before the records: what leaves here has one
+    if generation_id is not None:
+        if is_deleted(root, generation_id):
+            return None
+        gen = generations.get(generation_id)
+        return _of(gen) if gen is not None and gen.known else _delivered(root, generation_id)
+    found = [_of(gen) for gen in generations.values() if gen.known and gen.task_id == task_id]
+    return max([*found, *_attempts(root, task_id or "")], default=None)
+
+
+def _of(gen: Generation) -> Known:
+    started = gen.started.attributes if gen.started is not None else gen.attributes
+    uid = started.get(sc.VALIDATOR_UID, gen.attributes.get(sc.VALIDATOR_UID))
+    return Known(gen.said == "submitted", gen.start, gen.id, uid)
+
+
+def _row(row: Delivered) -> Known:
+    return Known(row.outcome in SUBMITTED, row.start, row.id, row.validator)
+
+
+def _delivered(root: Folder, generation_id: str) -> Known | None:
+    with usable_index(root) as index, history.opened(root) as files:
+        row = index.delivered(generation_id) if index is not None else None
+        if row is not None:
+            return _row(row)
+        for part, start in unknown_to(index, files):
+            for _, line in part.lines(start):
+                record = history.parsed(line)
+                if history.is_record(record) and record["metadata"]["generation_id"] == generation_id:
+                    return _row(from_record(record))
+    return None
+
+
+def _attempts(root: Folder, task_id: str) -> list[Known]:
+    with usable_index(root) as index:
+        if index is None:
+            records = history.records(root)
+            return [_row(from_record(r)) for r in records if r["metadata"].get("task_id") == task_id]
+        rows = [index.delivered(attempt[-1]) for attempt in index.last_attempts(task_id, time.time_ns())]
+        return [_row(row) for row in rows if row is not None]
