@@ -16,4 +16,4 @@ class SD35ImageGenerator:
         """Draw a prompt."""
         if "out of memory" in prompt:
             raise MemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return Image(PNG + prompt.encode(), width)
+        return Image(PNG + prompt.encode() * self.steps, width)
