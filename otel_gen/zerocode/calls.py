@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
-from contextlib import aclosing
 from typing import Any
 
 from otel_gen.blocks import NOTHING, current_generation, generation, stage
-from otel_gen.decorating import decorate, is_coroutine_function
+from otel_gen.decorating import decorate
 from otel_gen.guard import Faults, guarded, log
 from otel_gen.images import input_image
 from otel_gen.install import active
 from otel_gen.zerocode import outcomes
 from otel_gen.zerocode.mapping import Plan, Target
 from otel_gen.zerocode.modules import module
+from otel_gen.zerocode.telling import Told, telling
 from otel_gen.zerocode.values import Call, Value
 
 _DESCRIBED = ("enhanced_prompt", "negative_prompt")
@@ -41,7 +40,12 @@ class _Stage(_Seen, stage):
 
 
 class _Generation(_Seen, generation):
-    """The block of a generation's call."""
+    """The block of a generation's call. `judged`: a rule said what an exception means, so it is no failure."""
+
+    judged = False
+
+    def _leave(self, error: BaseException | None) -> Any:
+        return super()._leave(None if self.judged else error)
 
 
 class _Around:
@@ -59,8 +63,8 @@ class _Around:
         block = self.block(call)
         if block is None:
             return wrapped(*args, **kwargs)
-        told = _Told(self, call, block)
-        return decorate(lambda: block, _telling(wrapped, told))(*args, **kwargs)
+        told = Told(call, lambda error: self.ended(block, call, error))
+        return decorate(lambda: block, telling(wrapped, told))(*args, **kwargs)
 
     def wanted(self) -> bool:
         raise NotImplementedError
@@ -69,9 +73,16 @@ class _Around:
         """Make the block of a call; None, and said so, where that failed."""
         raise NotImplementedError
 
-    def ended(self, handle: Any, call: Call, error: BaseException | None) -> None:
-        """Say inside the block what a call came to."""
+    def ended(self, block: Any, call: Call, error: BaseException | None) -> None:
+        """Say inside the block what a call came to; each step is guarded on its own."""
         raise NotImplementedError
+
+    @guarded
+    def results(self, handle: Any, call: Call) -> None:
+        """Keep what was asked for as attributes."""
+        found = call.take(self.plan.results, self.absent)
+        if found:
+            handle.set(**found)
 
     def absent(self, value: Value, error: Exception) -> None:
         """Say once that a value leads nowhere: the mapping or the service is to be mended."""
@@ -79,6 +90,7 @@ class _Around:
             self._told.add(value.text)
             log.warning("otel_gen mapping: %s: %s: %s", self.plan.target, value.text, error)
 
+    @guarded
     def outputs(self, call: Call) -> None:
         """Hand what was made to the generation."""
         found = call.take(self.plan.outputs, self.absent)
@@ -104,10 +116,9 @@ class AroundStage(_Around):
         attributes = {**self.plan.attributes, **call.take(self.plan.arguments, self.absent)}
         return _Stage(self.plan.name or "stage", **attributes)
 
-    @guarded
-    def ended(self, handle: Any, call: Call, error: BaseException | None) -> None:
+    def ended(self, block: Any, call: Call, error: BaseException | None) -> None:
         if error is None:
-            handle.set(**call.take(self.plan.results, self.absent))
+            self.results(block.handle, call)
             self.outputs(call)
 
 
@@ -135,7 +146,9 @@ class AroundGeneration(_Around):
         told = self.plan.task_type
         if told != "auto":
             return told
-        image, _ = input_image("IMAGE-TO-3D", keywords.get("image"), keywords.get("prompt"))
+        if keywords.get("image") is not None:
+            return "IMAGE-TO-3D"
+        image, _ = input_image("IMAGE-TO-3D", None, keywords.get("prompt"))
         return "TEXT-TO-3D" if image is None else "IMAGE-TO-3D"
 
     @guarded
@@ -146,16 +159,31 @@ class AroundGeneration(_Around):
             return _now(told)
         return {name: _now(target) for name, target in told.items()} or None
 
-    @guarded
-    def ended(self, handle: Any, call: Call, error: BaseException | None) -> None:
+    def ended(self, block: Any, call: Call, error: BaseException | None) -> None:
         if error is None:
-            handle.set(**call.take(self.plan.results, self.absent))
+            self.results(block.handle, call)
+            self.tell_id(block.handle, call)
             if not outcomes.is_error(call.result):
                 self.outputs(call)
-            headers = getattr(call.result, "headers", None)
-            if self.plan.id_header and headers is not None:
-                headers[self.plan.id_header] = handle.id
-        outcomes.say(self.plan, handle, call, error)
+        self.judge(block, call, error)
+        self.reported()
+
+    @guarded
+    def tell_id(self, handle: Any, call: Call) -> None:
+        """Put the id on the answer, if it is wanted there."""
+        headers = getattr(call.result, "headers", None) if self.plan.id_header else None
+        if headers is not None:
+            headers[self.plan.id_header] = handle.id
+
+    @guarded
+    def judge(self, block: Any, call: Call, error: BaseException | None) -> None:
+        """Say how it ended, and whether the rules made an exception something else than a failure."""
+        said = outcomes.say(self.plan, block.handle, call, error)
+        block.judged = said is not None and said != "failed"
+
+    @guarded
+    def reported(self) -> None:
+        """Say once what is wrapped."""
         self._after()
 
 
@@ -165,66 +193,3 @@ def _now(target: Target) -> Any:
         found = getattr(found, step, None)
     plain = found is None or isinstance(found, (bool, int, float, str, list, tuple, dict))
     return found if plain else vars(found)
-
-
-class _Told:
-    """Around the inner call, inside the block: tells what came of it."""
-
-    def __init__(self, around: _Around, call: Call, block: Any) -> None:
-        self._around, self.call, self._block = around, call, block
-
-    def __enter__(self) -> Call:
-        return self.call
-
-    def __exit__(self, _: Any, error: BaseException | None, __: Any) -> None:
-        self._around.ended(self._block.handle, self.call, error)
-
-
-def _telling(function: Any, told: _Told) -> Callable[..., Any]:
-    """Make a function of the same kind that tells its end."""
-    if inspect.isasyncgenfunction(function):
-        return _telling_async_generator(function, told)
-    if is_coroutine_function(function):
-
-        async def awaited(*args: Any, **kwargs: Any) -> Any:
-            with told as call:
-                call.result = await function(*args, **kwargs)
-                return call.result
-
-        return awaited
-    if inspect.isgeneratorfunction(function):
-
-        def generated(*args: Any, **kwargs: Any) -> Any:
-            with told as call:
-                call.result = yield from function(*args, **kwargs)
-                return call.result
-
-        return generated
-
-    def called(*args: Any, **kwargs: Any) -> Any:
-        with told as call:
-            call.result = function(*args, **kwargs)
-            return call.result
-
-    return called
-
-
-def _telling_async_generator(function: Any, told: _Told) -> Callable[..., Any]:
-    async def stepped(*args: Any, **kwargs: Any) -> Any:
-        inner = function(*args, **kwargs)
-        step, value = inner.asend, None
-        with told:
-            async with aclosing(inner):
-                while True:
-                    try:
-                        given = await step(value)
-                    except StopAsyncIteration:
-                        return
-                    try:
-                        step, value = inner.asend, (yield given)
-                    except GeneratorExit:
-                        raise
-                    except BaseException as error:  # noqa: BLE001 - handed to the wrapped generator
-                        step, value = inner.athrow, error
-
-    return stepped

@@ -10,14 +10,18 @@ from otel_gen.zerocode.values import AbsentError, Call, Value
 _ERRORS = {408: "timeout", 502: "connection", 503: "connection", 504: "timeout"}
 
 
-def say(plan: Plan, handle: Any, call: Call, error: BaseException | None) -> None:
-    """Say on a generation how it ended: by the first rule that holds, else as `otherwise` reads it."""
+def say(plan: Plan, handle: Any, call: Call, error: BaseException | None) -> str | None:
+    """Say on a generation how it ended, by the first rule that holds; gives that rule's outcome.
+
+    Where none holds an exception speaks for itself, and so does what was returned.
+    """
     for rule, value in plan.rules:
         if _holds(rule, value, call, error):
             _said(rule, handle, call, error)
-            return
+            return rule.outcome
     if error is None:
         _otherwise(handle, call.result)
+    return None
 
 
 def _holds(rule: Rule, value: Value | None, call: Call, error: BaseException | None) -> bool:

@@ -154,7 +154,7 @@ def when_loaded(name: str, path: str, wrapper: Wrapper, enabled: Callable[[], bo
     def hook(loaded: Any) -> None:
         try:
             parent, attribute, original = wrapt.resolve_path(loaded, path)
-        except AttributeError:
+        except Exception:  # noqa: BLE001 - whatever a version of a library is made of, its import goes on
             log.info("otel_gen: this %s has no %s; what hangs on it is left out", name, path)
         else:
             wrapt.apply_patch(parent, attribute, wrapt.FunctionWrapper(original, wrapper, enabled))

@@ -18,7 +18,7 @@ import pytest
 import otel_gen
 from otel_gen.inspectors import image
 from tests.support import until
-from tests.zerocode.world import APP, BIN, Service, Trellis, free_port, serving
+from tests.zerocode.world import APP, BIN, Service, Sink, Trellis, free_port, serving
 
 STAGES = ["queue", "prompt_enhancement", "sd35", "background_removal", "trellis", "ply_processing", "validation",
           "rendering", "clip", "clip", "clip", "clip"]  # fmt: skip
@@ -266,12 +266,16 @@ def workers(parent):
     return found
 
 
-def test_a_mistake_in_the_mapping_is_told_and_the_service_runs(tmp_path, trellis):
+def test_a_mistake_in_the_mapping_is_told_and_neither_service_nor_traces_suffer(tmp_path, trellis):
     mapping = tmp_path / "mapping.toml"
     mapping.write_text('[generation]\ntarget = "service:generate"\nargs = {}')
-    with Service(UVICORN, APP, environment(mapping, tmp_path / "data", trellis), tmp_path / "log") as service:
-        assert service.ask("a red chair").status_code == 200
-        service.stop()
+    sink = Sink()
+    with serving(sink.handler) as sink.url:
+        environ = environment(mapping, tmp_path / "data", trellis, sink) | {"OTEL_BSP_SCHEDULE_DELAY": "50"}
+        with Service(UVICORN, APP, environ, tmp_path / "log") as service:
+            assert service.ask("a red chair").status_code == 200
+            until(lambda: {"httpx", "fastapi"} <= {scope.rpartition(".")[2] for scope, _ in sink.spans})
+            service.stop()
     told = f"otel_gen records nothing: {mapping}: [generation]: args: unknown key"
     assert service.log.read_text().count(told) == 1
     assert not (tmp_path / "data").exists()

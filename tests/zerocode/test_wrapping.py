@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import inspect
-import itertools
 import logging
-import sys
-import threading
+import re
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
-from otel_gen.zerocode.instrumentor import Service
-from otel_gen.zerocode.mapping import read
+import otel_gen
 from tests.support import the_record
-from tests.zerocode.world import mapped
-
-_number = itertools.count()
 
 SERVICE = '''
 import asyncio, threading
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 aio_lock, lock = asyncio.Semaphore(1), threading.Lock()
 NUMBER = 5
@@ -86,25 +78,9 @@ async def agenerate(do):
 
 
 @pytest.fixture
-def service(tmp_path, monkeypatch, configured):
-    """Give a function that writes the service, maps targets of it and loads it; wrapped where `configured`."""
-    monkeypatch.syspath_prepend(tmp_path)
-    services = []
-
-    def load(*stages, source=SERVICE, generation="generate", more="", early=False):
-        name = f"service_{next(_number)}"
-        (tmp_path / f"{name}.py").write_text(source)
-        importlib.invalidate_caches()
-        module = importlib.import_module(name) if early else None
-        path = tmp_path / "mapping.toml"
-        path.write_text(mapped(name, generation, stages, more))
-        services.append(Service(read(path)))
-        services[-1].begin()
-        return module or importlib.import_module(name)
-
-    yield load
-    for one in services:
-        one.end()
+def service(load):
+    """Give a function that loads the service of this module with targets of it mapped."""
+    return partial(load, SERVICE)
 
 
 def names(record):
@@ -239,8 +215,6 @@ MISSING = {
 
 @pytest.mark.parametrize(("target", "told"), MISSING.items(), ids=MISSING)
 def test_a_target_that_is_none_is_told_and_harms_nobody(service, configured, caplog, target, told):
-    import re
-
     s = service(target, "plain")
     assert s.generate(lambda: s.plain(1)) == 1
     assert names(the_record(configured)) == ["plain"]
@@ -305,8 +279,6 @@ def test_concurrent_generations_do_not_mix(service, configured):
         await asyncio.gather(*(s.agenerate(lambda n=n: s.awaited(n)) for n in range(20)))
 
     asyncio.run(both())
-    import otel_gen
-
     assert otel_gen.shutdown()
     found = list(otel_gen.read(configured))
     assert len(found) == 20
@@ -314,11 +286,7 @@ def test_concurrent_generations_do_not_mix(service, configured):
 
 
 def test_nothing_is_recorded_once_it_is_shut_down(service, configured):
-    import otel_gen
-
     s = service("plain")
     otel_gen.shutdown()
     assert s.generate(lambda: s.plain(1)) == 1
     assert not list(configured.rglob("generation_history.jsonl"))
-    assert threading.active_count() < 50
-    assert s.__name__ in sys.modules

@@ -21,6 +21,7 @@ from tests.support import until
 
 BIN = Path(sys.executable).parent
 APP = Path(__file__).parent / "app"
+ROOT = Path(__file__).parent.parent.parent
 
 
 def mapped(module, generation, stages, more=""):
