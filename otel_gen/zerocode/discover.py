@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from otel_gen.errors import SettingsError
+from otel_gen.zerocode import syntax
 from otel_gen.zerocode import vocabulary as words
 from otel_gen.zerocode.callees import Callees
 from otel_gen.zerocode.sources import Function, Module, Place, Sources
 
 _DEEP = 5
-_POSTS = ("post", "put", "api_route", "route", "websocket")
 
 
 @dataclass
@@ -76,23 +76,12 @@ def _ranked(sources: Sources) -> list[tuple[Place, int]]:
 
 
 def _points(path: str, function: Function, *, in_main: bool) -> int:
-    route = route_of(function)
+    route = syntax.route_of(function)
     sounds = bool(words.GENERATION.search(path.split(".")[-1].lower()))
     if route is not None:
         return 4 + 3 * bool(words.GENERATION.search(route.lower())) + sounds
     prompted = any(words.PARAMETERS.get(one.arg) == "prompt" for one in function.args.args)
     return (sounds + prompted + in_main) if sounds and prompted and "." not in path else 0
-
-
-def route_of(function: Function) -> str | None:
-    """Give the path that a decorator registers a function under, for methods that change something."""
-    for decorator in function.decorator_list:
-        call = decorator if isinstance(decorator, ast.Call) else None
-        if call is None or not isinstance(call.func, ast.Attribute) or call.func.attr not in _POSTS:
-            continue
-        if call.args and isinstance(call.args[0], ast.Constant):
-            return str(call.args[0].value)
-    return None
 
 
 class _Reader:
@@ -110,7 +99,7 @@ class _Reader:
 
     def proposal(self) -> Proposal:
         stages = self._queues_and(list(self._stages(self._generation, 1)))
-        http = route_of(self._function) is not None
+        http = syntax.route_of(self._function) is not None
         return Proposal(
             str(self._generation), self._arguments(http=http), self._outputs(), self._outcomes(),
             _distinct(stages), self._config(), self._others, http, self._sources.unread,
@@ -124,23 +113,25 @@ class _Reader:
                 continue
             self._walked[callee] = function
             name = words.stage_of(callee.module, callee.path)
-            proposed = name is not None and name != inside and not _trivial(function)
+            proposed = name is not None and name != inside and not syntax.is_trivial(function)
             yield self._stage(callee, function, name or callee.path.split(".")[-1], sure=proposed)
             if depth < _DEEP:
                 yield from self._stages(callee, depth + 1, name or inside)
 
     def _stage(self, place: Place, function: Function, name: str, *, sure: bool) -> StageProposal:
-        arguments = [a.arg for a in _parameters(function) if words.KNOBS.fullmatch(a.arg)]
+        arguments = [a.arg for a in syntax.parameters(function) if words.KNOBS.fullmatch(a.arg)]
         outputs: dict[str, str] = {}
-        if name == "validation" and _returns(function) in (None, "float"):
+        if name == "validation" and syntax.returns(function) in (None, "float"):
             outputs["clip_score"] = "result"
-        if name == "prompt_enhancement" and _returns(function) in (None, "str"):
+        if name == "prompt_enhancement" and syntax.returns(function) in (None, "str"):
             outputs["enhanced_prompt"] = "result"
         return StageProposal(str(place), name, arguments + self._knobs(function), outputs, sure)
 
     def _knobs(self, function: Function) -> list[str]:
         """Find settings of a method's object that it reads."""
-        found = [n.attr for n in ast.walk(function) if isinstance(n, ast.Attribute) and _is_self(n.value)]
+        found = [
+            n.attr for n in ast.walk(function) if isinstance(n, ast.Attribute) and syntax.is_self(n.value)
+        ]
         return [f"self.{name}" for name in dict.fromkeys(found) if words.KNOBS.fullmatch(name)]
 
     def _queues_and(self, stages: list[StageProposal]) -> list[StageProposal]:
@@ -156,7 +147,7 @@ class _Reader:
 
     def _lock(self, node: ast.expr, module: Module, user: Place) -> str | None:
         """Name a lock that a `with` waits for: a module's own, or that of an object which a module holds."""
-        if isinstance(node, ast.Attribute) and _is_self(node.value) and "." in user.path:
+        if isinstance(node, ast.Attribute) and syntax.is_self(node.value) and "." in user.path:
             return self._held(Place(user.module, user.path.split(".")[0]), node.attr)
         if not isinstance(node, ast.Name):
             return None
@@ -164,20 +155,20 @@ class _Reader:
         place = self._sources.origin(taken) if isinstance(taken, Place) else Place(module.name, node.id)
         home = self._sources.modules.get(place.module)
         value = home.values.get(place.path) if home else None
-        return str(place) if home and _is_lock(value, home) else None
+        return str(place) if home and syntax.is_lock(value, home) else None
 
     def _held(self, owner: Place, name: str) -> str | None:
         module = self._sources.modules[owner.module]
         values = [n.value for n in ast.walk(module.classes[owner.path]) if isinstance(n, ast.Assign)
                   and any(isinstance(t, ast.Attribute) and t.attr == name for t in n.targets)]  # fmt: skip
-        if not any(_is_lock(value, module) for value in values):
+        if not any(syntax.is_lock(value, module) for value in values):
             return None
         return next((f"{place}.{name}" for place in self._callees.instances(owner)), None)
 
     # --- the generation --------------------------------------------------------------------------------
     def _arguments(self, *, http: bool) -> dict[str, str]:
         found: dict[str, str] = {}
-        for one in _parameters(self._function):
+        for one in syntax.parameters(self._function):
             if one.arg in words.PARAMETERS:
                 found.setdefault(words.PARAMETERS[one.arg], one.arg)
             elif isinstance(one.annotation, ast.Name):
@@ -200,11 +191,11 @@ class _Reader:
                     yield known, f"{parameter}.{node.target.id}"
 
     def _outputs(self) -> dict[str, str]:
-        returned = _returns(self._function)
+        returned = syntax.returns(self._function)
         if returned == "bytes":
             return {"ply": "result"}
         for call in self._calls(self._function):
-            name = _full_name(call.func, self._module).rpartition(".")[2]
+            name = syntax.full_name(call.func, self._module).rpartition(".")[2]
             if name == "FileResponse":
                 return {"ply": "result.path"}
             if name == "Response" and (call.args or any(key.arg == "content" for key in call.keywords)):
@@ -225,7 +216,7 @@ class _Reader:
             elif words.SKIPPED.search(header):
                 rules.append({"header": header, "outcome": "withheld"})
         calls = [node for node in nodes if isinstance(node, ast.Call)]
-        for status in sorted({status for call in calls for status in _statuses(call)}):
+        for status in sorted({status for call in calls for status in syntax.statuses(call)}):
             kind = words.ERRORS.get(status, "crash")
             rules.append({"status": status, "outcome": "failed", "error_type": kind})
         return rules
@@ -236,51 +227,6 @@ class _Reader:
                 if words.CONFIG.match(name) and isinstance(value, (ast.Dict, ast.Call)):
                     return f"{module.name}:{name}"
         return None
-
-
-def _statuses(call: ast.Call) -> Iterator[int]:
-    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-    given = [key.value for key in call.keywords if key.arg == "status_code"]
-    given += call.args[:1] if name == "HTTPException" else []
-    for one in given:
-        if isinstance(one, ast.Constant) and isinstance(one.value, int) and one.value >= 400:
-            yield one.value
-
-
-def _parameters(function: Function) -> list[ast.arg]:
-    return [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
-
-
-def _returns(function: Function) -> str | None:
-    return None if function.returns is None else ast.unparse(function.returns).strip("'\"")
-
-
-def _is_self(node: ast.expr) -> bool:
-    return isinstance(node, ast.Name) and node.id == "self"
-
-
-def _is_lock(value: ast.expr | None, module: Module) -> bool:
-    return isinstance(value, ast.Call) and bool(re.search(words.QUEUE, _full_name(value.func, module)))
-
-
-def _trivial(function: Function) -> bool:
-    """Tell whether a function is one expression without a call: a look at something, no work."""
-    body = [
-        node
-        for node in function.body
-        if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
-    ]
-    only = body[0] if len(body) == 1 else None
-    return isinstance(only, ast.Return) and not any(isinstance(node, ast.Call) for node in ast.walk(only))
-
-
-def _full_name(node: ast.expr, module: Module) -> str:
-    """Spell a dotted name with what its first part was imported as."""
-    if isinstance(node, ast.Attribute):
-        return f"{_full_name(node.value, module)}.{node.attr}"
-    name = node.id if isinstance(node, ast.Name) else ""
-    taken = module.imports.get(name, name)
-    return f"{taken.module}.{taken.path}" if isinstance(taken, Place) else taken
 
 
 def _distinct(stages: list[StageProposal]) -> list[StageProposal]:
