@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Collection
 from typing import Any
@@ -14,7 +15,7 @@ from otel_gen.guard import log
 from otel_gen.zerocode import web
 from otel_gen.zerocode.calls import AroundGeneration, AroundStage
 from otel_gen.zerocode.mapping import VARIABLE, Mapping, Plan, read
-from otel_gen.zerocode.wrapping import Wrapping, carry_into_pools
+from otel_gen.zerocode.wrapping import Wrapping, carry_into_pools, when_loaded
 
 
 class OtelGenInstrumentor(BaseInstrumentor):  # type: ignore[misc]
@@ -79,6 +80,8 @@ class Service:
         """Wait for the service's modules."""
         web.hook(self._wrapping.around, install.active, self._closed, lambda: self._enabled)
         carry_into_pools(lambda: self._enabled)
+        when_loaded("asyncio", "run", self._running, lambda: self._enabled)
+        atexit.register(self._at_exit)
         self._wrapping.begin()
 
     def end(self) -> None:
@@ -101,6 +104,20 @@ class Service:
     def _before(self) -> None:
         """Wrap what a script defines: it has been loaded by now."""
         self._wrapping.script()
+
+    def _running(self, wrapped: Any, _: Any, args: Any, kwargs: Any) -> Any:
+        """Wrap what a script defines before its event loop runs: a worker's loop, say."""
+        self._wrapping.script()
+        return wrapped(*args, **kwargs)
+
+    def _at_exit(self) -> None:
+        """Name what a script defines that was never come by, as no generation began."""
+        missed = [] if self._told or not self._enabled else self._wrapping.in_script()
+        if missed:
+            log.warning(
+                "otel_gen mapping: %s: %s: the script that is run defines this itself and nothing was recorded; "
+                "move it into a module that the script imports", self._mapping.path, ", ".join(missed),
+            )  # fmt: skip
 
     def _after(self) -> None:
         """Say once what is wrapped, when the first generation ends: late imports are done by then."""

@@ -22,7 +22,8 @@ def is_script(name: str) -> bool:
     spec = getattr(main, "__spec__", None)
     if spec is not None:
         return bool(spec.name in (name, f"{name}.__main__"))
-    path = os.path.splitext(os.path.abspath(getattr(main, "__file__", None) or os.devnull))[0]
+    file = getattr(main, "__file__", None) or (sys.argv or [""])[0]  # the former goes when the script is done
+    path = os.path.splitext(os.path.abspath(file))[0]
     return path.split(os.sep)[-name.count(".") - 1 :] == name.split(".")
 
 

@@ -50,6 +50,10 @@ class Wrapping:
             if is_script(target.module) and (home := module(target)) is not None:
                 self._wrap(target, home)
 
+    def in_script(self) -> list[str]:
+        """Name the targets of the script that is run."""
+        return [str(target) for target in self._wrappers if is_script(target.module)]
+
     def _waiting(self) -> list[Target]:
         with self._lock:
             return [target for target, state in self._state.items() if state == "waiting"]
