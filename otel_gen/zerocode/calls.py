@@ -14,7 +14,7 @@ from otel_gen.zerocode import outcomes
 from otel_gen.zerocode.mapping import Plan, Target
 from otel_gen.zerocode.modules import module
 from otel_gen.zerocode.telling import Told, telling
-from otel_gen.zerocode.values import Call, Value
+from otel_gen.zerocode.values import Call, Signatures, Value
 
 _DESCRIBED = ("enhanced_prompt", "negative_prompt")
 
@@ -55,11 +55,12 @@ class _Around:
         self.plan = plan
         self.faults = Faults(_count)
         self._told: set[str] = set()
+        self._signatures = Signatures()
 
     def __call__(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
         if not self.wanted():
             return wrapped(*args, **kwargs)
-        call = Call(wrapped, instance, args, kwargs)
+        call = Call(wrapped, instance, args, kwargs, self._signatures)
         block = self.block(call)
         if block is None:
             return wrapped(*args, **kwargs)

@@ -64,11 +64,28 @@ def _step(value: Any, step: str) -> Any:
         raise AbsentError(f"no .{step} in a {type(value).__name__}") from error
 
 
+class Signatures:
+    """The signature of one target; taking it anew at each call costs more than the stage."""
+
+    def __init__(self) -> None:
+        self._known: tuple[Any, inspect.Signature] | None = None
+
+    def of(self, function: Any) -> inspect.Signature:
+        """Give the signature of a function, bound to an object or not. Raises TypeError, ValueError."""
+        key = (type(function), getattr(function, "__func__", function))
+        if self._known is None or self._known[0] != key:
+            self._known = key, inspect.signature(function)
+        return self._known[1]
+
+
 class Call:
     """What can be seen of one call; parameters are bound only where somebody asks."""
 
-    def __init__(self, function: Any, instance: Any, args: Any, kwargs: Any) -> None:
+    def __init__(
+        self, function: Any, instance: Any, args: Any, kwargs: Any, signatures: Signatures | None = None
+    ) -> None:
         self._function, self._instance, self._args, self._kwargs = function, instance, args, kwargs
+        self._signatures = signatures or Signatures()
         self._roots: dict[str, Any] | None = None
         self.result: Any = None
 
@@ -82,7 +99,7 @@ class Call:
 
     def _bound(self) -> dict[str, Any]:
         try:
-            bound = inspect.signature(self._function).bind_partial(*self._args, **self._kwargs)
+            bound = self._signatures.of(self._function).bind_partial(*self._args, **self._kwargs)
         except (TypeError, ValueError):  # a wrong call, or a builtin: the function itself says so
             return dict(self._kwargs)
         bound.apply_defaults()
