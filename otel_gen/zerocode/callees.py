@@ -53,7 +53,7 @@ class Callees:
             return self._sources.origin(Place(home, node.attr))
         owner = self.type_of(node.value, scope)
         if owner is not None:
-            return self._method(owner, node.attr)
+            return self.method(owner, node.attr)
         known = self._methods.get(node.attr, [])
         return (
             known[0]
@@ -66,7 +66,7 @@ class Callees:
         if isinstance(node, ast.Name) and self.class_named(node.id, scope.module) is not None:
             return None
         owner = self.type_of(node, scope)
-        return None if owner is None else self._method(owner, "__call__")
+        return None if owner is None else self.method(owner, "__call__")
 
     def instances(self, owner: Place) -> Iterator[Place]:
         """Give the module-level names that hold an object of a class."""
@@ -91,14 +91,14 @@ class Callees:
         home = place and self._sources.modules.get(place.module)
         return place if home and place and place.path in home.classes else None
 
-    def _method(self, owner: Place, name: str, depth: int = 0) -> Place | None:
+    def method(self, owner: Place, name: str, depth: int = 0) -> Place | None:
         """Find a method in a class or its bases; it is named by the class that was asked."""
         module = self._sources.modules[owner.module]
         if f"{owner.path}.{name}" in module.functions:
             return Place(owner.module, f"{owner.path}.{name}")
         for base in module.classes[owner.path].bases if depth < 8 else ():
             parent = self.class_named(base.id, module) if isinstance(base, ast.Name) else None
-            found = parent and self._method(parent, name, depth + 1)
+            found = parent and self.method(parent, name, depth + 1)
             if found:
                 return found
         return None
