@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,8 @@ if TYPE_CHECKING:
 
 _active: Capture | None = None
 _first_use: Callable[[], None] | None = None
+_lock = threading.RLock()  # held while somebody configures, so that others wait for it
+_configuring = False
 
 
 def active() -> Capture | None:
@@ -26,10 +30,23 @@ def on_first_use(configure: Callable[[], None]) -> None:
 
 
 def _use() -> None:
-    global _first_use
-    configure, _first_use = _first_use, None
-    if configure is not None:
-        configure()
+    global _first_use, _configuring
+    with _lock:
+        if _first_use is None or _configuring:  # somebody was first; or what configures asks itself
+            return
+        _configuring = True
+        try:
+            _first_use()
+        finally:
+            _first_use, _configuring = None, False
+
+
+def _after_in_child() -> None:
+    global _lock, _configuring
+    _lock, _configuring = threading.RLock(), False
+
+
+os.register_at_fork(after_in_child=_after_in_child)
 
 
 def install(capture: Capture | None) -> None:
