@@ -32,9 +32,7 @@ def decorate(fresh: Callable[[], Block], function: Callable[..., Any]) -> Callab
         return type(function)(decorate(fresh, function.__func__))
     if inspect.isasyncgenfunction(function):
         return _async_generator(fresh, function)
-    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004 - an object whose __call__ is a coroutine function
-    ):
+    if is_coroutine_function(function):
         return _coroutine(fresh, function)
     if inspect.isgeneratorfunction(function):
         return _generator(fresh, function)
@@ -45,6 +43,13 @@ def decorate(fresh: Callable[[], Block], function: Callable[..., Any]) -> Callab
             return function(*args, **kwargs)
 
     return call
+
+
+def is_coroutine_function(function: Any) -> bool:
+    """Tell whether a call is to be awaited; also that of an object whose __call__ is a coroutine function."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004
+    )
 
 
 def _coroutine(fresh: Callable[[], Block], function: Callable[..., Any]) -> Callable[..., Any]:

@@ -50,11 +50,19 @@ def set_up(version: str) -> None:
 
 
 def flush(timeout: float) -> None:
-    """Flush the provider that is ours; an application flushes its own.
+    """Flush the provider that is ours; an application flushes its own."""
+    _flush(_own, timeout)
 
-    The SDK's force_flush does not keep its timeout, so it runs on a thread that is not waited for beyond it.
-    """
-    for provider in _own:
+
+def flush_application(timeout: float) -> None:
+    """Flush the application's provider, where nobody else does before a signal ends the process."""
+    provider = provider_now()
+    _flush([provider] if hasattr(provider, "force_flush") else [], timeout)
+
+
+def _flush(providers: list[Any], timeout: float) -> None:
+    """Flush each on a thread that is not waited for beyond the timeout: the SDK's force_flush does not keep its own."""
+    for provider in providers:
         thread = threading.Thread(target=provider.force_flush, name="otel_gen-flush", daemon=True)
         thread.start()
         thread.join(timeout)

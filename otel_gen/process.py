@@ -42,6 +42,8 @@ process = Process()
 
 def runtime_for(data_dir: Any = None, *, leads: bool = False, policy: Policy | None = None) -> Runtime | None:
     """Give the configured runtime, or one for another data_dir (made on first use); None without either."""
+    if data_dir is None:
+        install.active()  # variables may stand ready to configure on first use
     with process.lock:
         configured = process.configured
         if data_dir is None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from otel_gen._version import __version__
-from otel_gen.cli import act, bring, look, serve
+from otel_gen.cli import act, bring, look, propose, serve
 
 app = typer.Typer(
     name="otel-gen", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -33,7 +33,7 @@ def _options(
     pass
 
 
-for module in (look, act, bring, serve):
+for module in (look, act, bring, serve, propose):
     for name, command in module.COMMANDS.items():
         app.command(name)(command)
 

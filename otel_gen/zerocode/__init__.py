@@ -1,0 +1,1 @@
+"""Zero code: a mapping file says which functions of a service are its generation and its stages."""
