@@ -12,6 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from otel_gen.cli.app import app
+from otel_gen.recover import recover
 from tests.support import lines, python
 
 ROOT = Path(__file__).parent.parent
@@ -24,8 +25,14 @@ VARIES = {
     "generation_id", "timestamp", "trace_id", "sdxl_time", "trellis_time", "total_time",
     "feedback_delay_seconds",
 }  # fmt: skip
+DOORS = re.findall(
+    r"^```(?:python|sh)\n(.*?)^```",
+    README.split("## Ways in")[1].split("## Operate")[0],
+    re.DOTALL | re.MULTILINE,
+)
 CALL = """
 import asyncio, httpx
+from tests.integrations.test_instrument import lifespan
 async def call():
     async with lifespan(app), httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://service"
@@ -57,8 +64,13 @@ def missing(shown, found, path=""):
 
 
 def test_there_is_an_example_of_at_most_12_statements_first_and_others_follow():
-    assert len(EXAMPLES) == 3
+    assert len(EXAMPLES) == 5
     assert len([line for line in EXAMPLES[0].splitlines() if line.strip()]) <= 12
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_each_way_in_takes_at_most_15_lines(door):
+    assert 0 < len([line for line in door.splitlines() if line.strip()]) <= 15
 
 
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))
@@ -82,10 +94,33 @@ def test_functions_threads_and_reading_back_work_as_shown(tmp_path):
 
 
 def test_the_service_as_shown_answers_and_records_its_answer(tmp_path):
-    status, id_ = run(EXAMPLES[2] + CALL, tmp_path, OTEL_GEN_FEEDBACK_TIMEOUT="0").split()
+    env = {"OTEL_GEN_FEEDBACK_TIMEOUT": "0", "PYTHONPATH": str(ROOT)}
+    status, id_ = run(EXAMPLES[2] + CALL, tmp_path, **env).split()
     (record,) = lines(tmp_path / "data")
     assert (status, id_) == ("200", record["metadata"]["generation_id"])
     assert [stage["name"] for stage in record["generation"]["stages"]] == ["trellis"]
+
+
+def test_the_calls_of_the_former_logger_record_what_they_say(tmp_path):
+    run(EXAMPLES[3], tmp_path)
+    recover(str(tmp_path / "data"))
+    (record,) = lines(tmp_path / "data")
+    assert (record["outcome"], record["validator_feedback"]["score"]) == ("accepted", 0.81)
+    assert record["generation"]["timing"]["sdxl_time"] == 2.5
+
+
+def test_the_miner_answers_for_a_task_of_the_service(tmp_path):
+    run(
+        "import otel_gen\notel_gen.configure(data_dir='data', registry=None)\n"
+        "with otel_gen.generation(task_id='task-1', validator_uid=57) as gen: gen.submitted()\n"
+        "otel_gen.shutdown()",
+        tmp_path,
+    )  # fmt: skip
+    run(EXAMPLES[4], tmp_path)
+    recover(str(tmp_path / "data"))
+    (record,) = lines(tmp_path / "data")
+    assert (record["outcome"], record["validator_feedback"]["score"]) == ("accepted", 0.81)
+    assert record["validator_feedback"]["average_fidelity_score"] == 0.78
 
 
 @pytest.mark.parametrize("line", COMMANDS)
@@ -99,7 +134,7 @@ def test_every_command_that_is_shown_exists_with_its_options(line):
 def test_the_commands_that_ask_say_that_all_is_well_after_the_first_example(tmp_path, monkeypatch):
     run(EXAMPLES[0], tmp_path)
     monkeypatch.chdir(tmp_path)
-    asked = [words[1:] for words in ASKING if "ID" not in words]
+    asked = [words[1:] for words in ASKING if not {"ID", "OLD_DIR"} & set(words)]
     assert {words[0] for words in asked} == {
         "verify", "stats", "tail", "pending", "recover", "fold", "rotate",
     }  # fmt: skip
