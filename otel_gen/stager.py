@@ -6,6 +6,7 @@ file. What cannot be stored is still hashed and says why.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import queue
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from otel_gen import ballast
 from otel_gen.errors import StorageError
 from otel_gen.files import Folder, write_all
 
@@ -161,8 +163,7 @@ class Stager:
     def _write(self, job: Job) -> None:
         part = uuid.uuid4().hex + TEMPORARY
         try:
-            folder = self._staging()
-            fd = folder.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            folder, fd = self._part(part, job.size)
         except (OSError, StorageError) as error:
             job.shed = _reason(error)
             self._hash(job)
@@ -178,6 +179,12 @@ class Stager:
         finally:
             if not job.name:
                 folder.unlink(part)
+
+    def _part(self, name: str, size: int) -> tuple[Folder, int]:
+        folder = self._staging()
+        if not ballast.leaves_room(folder.fd, size):
+            raise OSError(errno.ENOSPC, "what is left of the disk is for records")
+        return folder, folder.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
 
     def _fill(self, job: Job, fd: int) -> str:
         """Write, hash and sync a file, then close it; returns why it is not whole, or an empty text."""
