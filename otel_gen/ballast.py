@@ -1,7 +1,7 @@
 """Ballast: room held back on the disk: artifacts leave it free, and records get it when everything is full.
 
-What is given up on a full disk, in this order: new artifacts, then the ballast file, then stages in memory;
-never a start, an end or a verdict.
+What is given up on a full disk, in this order: new artifacts, then outputs that wait for a verdict, the oldest
+first, then the ballast file, then stages in memory; never a start, an end or a verdict.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def reserve(fd: int) -> tuple[int, int]:
     return min(SIZE, state.f_blocks * state.f_frsize // 16), state.f_bavail * state.f_frsize
 
 
-def leaves_room(fd: int, size: int) -> bool:
+def leaves_room(fd: int, size: int = 0) -> bool:
     """Tell whether so many bytes more leave free what is to be held back."""
     held, free = reserve(fd)
     return free - size >= held
@@ -42,8 +42,10 @@ def is_full(error: BaseException) -> bool:
 def hold(dot: Folder) -> None:
     """Take the ballast up where there is none and room for it three times over; without it all goes on."""
     size, free = reserve(dot.fd)
-    if free < 3 * size or dot.exists(NAME):
+    state = dot.stat(NAME)
+    if free < 3 * size or (state is not None and state.st_size >= size):
         return
+    release(dot)  # a power loss may have left less of it
     try:
         with dot.opened(NAME, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as fd:
             os.posix_fallocate(fd, 0, size)

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from otel_gen import aggregate, catalog, verdicts
+from otel_gen import aggregate, ballast, catalog, verdicts
 from otel_gen.aggregate import Key
 from otel_gen.clock import Clock
 from otel_gen.configlog import ConfigLog
@@ -122,8 +122,9 @@ class Delivery:
         self.plan.aside += self.ledger.aside_line(gen.id, line)
 
     def expire(self, wall: int) -> None:
-        """Take back the paths of outputs whose verdict never came."""
-        for row, amendment, amended in self.placing.overdue(wall, self.plan):
+        """Take back the paths of outputs whose verdict never came, and of the oldest where space is short."""
+        short = not ballast.leaves_room(self.tree.root.fd)
+        for row, amendment, amended in self.placing.overdue(wall, self.plan, short=short):
             self._amend(amendment, amended, row)
         self.flush(None)
 

@@ -21,6 +21,8 @@ from otel_gen.store import SAMPLE_PREFIX, Artifact, Store
 from otel_gen.tables import AmendmentRow, ArtifactRow, Delivered
 
 _PICTURES = ("image", "output_image")
+_EVER = (1 << 63) - 1
+_SHED = 20  # outputs given up in one pass while space is short; the next pass looks again
 
 
 class Placing:
@@ -153,16 +155,22 @@ class Placing:
         return {"rejected_sample_path": path, "rejected_sample_hash": f"sha256:{one.digest}"}
 
     # --- a wait that is over ---------------------------------------------------------------------------
-    def overdue(self, wall: int, plan: Plan) -> list[tuple[Delivered, Record, AmendmentRow]]:
-        """Give up outputs whose verdict never came; returns what is to be amended."""
-        if self._due is None or self._due > wall:
+    def overdue(
+        self, wall: int, plan: Plan, *, short: bool = False
+    ) -> list[tuple[Delivered, Record, AmendmentRow]]:
+        """Give up outputs whose verdict never came, and where space is short the oldest that still wait.
+
+        Returns what is to be amended.
+        """
+        if self._due is None or (self._due > wall and not short):
             return []
         found = []
-        for one in self._index.overdue(wall):
+        for one in self._index.overdue(*((_EVER, _SHED) if short else (wall,))):
             plan.drop(one)
             plan.paths.append(one.path)
             row = self._index.delivered(one.id)
-            amendment = verdicts.retention(one, wall)
+            shed = short and (one.due or 0) > wall
+            amendment = verdicts.retention(one, wall, shed=shed)
             if row is not None and not self._index.amended(amendment["event_id"]):
                 amended = AmendmentRow(
                     amendment["event_id"], one.id, "output", None, None, None, applied=True

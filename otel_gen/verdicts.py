@@ -93,15 +93,16 @@ def _renew(row: Delivered, verdict: Verdict) -> None:
     row.replaceable = replaceable(feedback)
 
 
-def retention(row: ArtifactRow, wall: int) -> Record:
-    """Make the amendment that takes a path back whose verdict never came."""
+def retention(row: ArtifactRow, wall: int, *, shed: bool = False) -> Record:
+    """Make the amendment that takes a path back whose verdict never came, or for which there is no space."""
     key = PATH_KEYS.get(row.kind, "rejected_sample_path")
+    output = {key: None, "undecided": None} | ({"shed": "disk full"} if shed else {})
     return {
         "event_id": f"undecided-{row.id}-{row.kind}",
         "generation_id": row.id,
         "time": iso(wall),
         "kind": "output",
         "applied": True,
-        "reason": "undecided_keep",
-        "changes": {"generation": {"output": {key: None, "undecided": None}}},
+        "reason": "disk_full" if shed else "undecided_keep",
+        "changes": {"generation": {"output": output}},
     }

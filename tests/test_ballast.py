@@ -14,7 +14,8 @@ from otel_gen import ballast
 from otel_gen.errors import StorageError
 from otel_gen.readers.verify import verify
 from otel_gen.tree import Tree
-from tests.support import lines, until
+from tests.support import HISTORY, lines, until
+from tests.world import World
 
 
 @pytest.fixture
@@ -86,11 +87,12 @@ def test_on_a_full_disk_artifacts_go_first_and_records_are_written_into_the_ball
     data_dir = disk / "data"
     otel_gen.configure(data_dir=data_dir, registry=None, feedback_timeout=0)
     generate(1)
-    until(lambda: len(lines(data_dir)) == 1 and (data_dir / ".otel_gen/ballast").exists())
+    until((data_dir / ".otel_gen/ballast").exists)
+    until(lambda: (data_dir / HISTORY).exists() and lines(data_dir))
     fill(disk / "filler", leave=64 << 10)
     made = generate(100)
     assert all(gen.durable for gen in made), "the journal has room of its own"
-    until(lambda: len(lines(data_dir)) == 101)
+    until(lambda: (data_dir / HISTORY).read_bytes().count(b"\n") == 101)
     assert not (data_dir / ".otel_gen/ballast").exists()
     outputs = [line["generation"]["output"] for line in lines(data_dir)]
     assert [one.get("shed") for one in outputs] == [None] + ["disk full"] * 100
@@ -100,3 +102,29 @@ def test_on_a_full_disk_artifacts_go_first_and_records_are_written_into_the_ball
     assert otel_gen.shutdown()
     assert "shed" not in lines(data_dir)[-1]["generation"]["output"]
     assert verify(data_dir).problems == []
+
+
+def test_outputs_that_wait_for_a_verdict_go_oldest_first_while_space_is_short(disk):
+    world = World(disk / "data")
+    worker = world.worker(feedback_timeout=0)
+    gens = []
+    for n in range(30):
+        gens.append(worker.start().staged("ply", bytes([n]) * 300_000).submitted().end())
+        world.step(later=1)
+    assert len(world.files("ply_files")) == 30
+    fill(disk / "filler", leave=1 << 20)
+    world.step(later=1)
+    given_up = [gen.id for gen in gens if gen.record["generation"]["output"].get("shed") == "disk full"]
+    assert given_up == [gen.id for gen in gens[:20]], "and with 6 MB there is room enough"
+    assert [one["reason"] for one in world.amendments()] == ["disk_full"] * 20
+    world.step(later=1)
+    assert len(world.files("ply_files")) == 10
+    counted, rows = world.counters(), world.rows()
+    world.restart()
+    (disk / "data/.otel_gen/index").unlink()
+    world.step()
+    assert (world.counters(), world.rows()) == (counted, rows), "also in an index that is made anew"
+    worker.feedback(gens[-1], 0.9, validator_uid=57)
+    world.step(later=1)
+    assert gens[-1].record["generation"]["output"]["ply_file_path"]
+    world.close()
