@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from otel_gen import commands
+from otel_gen import ballast, commands
 from otel_gen.clock import Clock
 from otel_gen.leader import Leader
 from otel_gen.tree import LeaderLock, Tree
@@ -26,6 +26,7 @@ class LeaderThread:
     PASS = 0.25  # seconds between two passes of a leader
     TRY = 1.0  # seconds between two tries to become one
     WORST = 5.0  # longest pause after errors
+    LOOK = 10.0  # between two looks at the ballast
 
     def __init__(
         self, open_tree: Callable[[], Tree], clock: Clock, *, today: dict[str, Any] | None = None,
@@ -41,6 +42,7 @@ class LeaderThread:
         self._pause = 0.0
         self._paced = True
         self._said = -60.0
+        self._look = 0.0
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -103,11 +105,19 @@ class LeaderThread:
             self._leader = Leader(self._tree, self._clock, today=self._today, paced=self._paced)
         self._leader.step()
         commands.carry_out(self._leader)
+        self._hold(self._tree)
         self._lock.beat(self._clock.boot())
         return True
 
+    def _hold(self, tree: Tree) -> None:
+        if time.monotonic() >= self._look:
+            self._look = time.monotonic() + self.LOOK
+            ballast.hold(tree.dot)
+
     def _complain(self, error: Exception) -> None:
         """Let the leader go to come back later, and say once a minute why nothing is delivered."""
+        if self._leader is not None and self._tree is not None and ballast.is_full(error):
+            ballast.release(self._tree.dot)
         self._pause = min(max(self._pause * 2, self.PASS), self.WORST)
         with contextlib.suppress(Exception):
             self._step_down()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import stat
 from collections import Counter
 from collections.abc import Iterator
 
@@ -115,10 +116,14 @@ class Ledger:
             yield lines, size if size <= place.size else 0
             return
         for name in self._tree.root.names() if inode else ():
-            moved = Lines(self._tree.root, name)
-            if name != lines.name and str(getattr(moved.place(), "inode", "")) == inode:
-                yield moved, size
+            if name != lines.name and self._is_file(name, inode):
+                yield Lines(self._tree.root, name), size
         yield lines, 0
+
+    def _is_file(self, name: str, inode: str) -> bool:
+        """Tell whether a name is a plain file of this inode; the number may be a directory's by now."""
+        state = self._tree.root.stat(name)
+        return state is not None and stat.S_ISREG(state.st_mode) and str(state.st_ino) == inode
 
     def _finish(self, index: Index, restore: Restore) -> None:
         self.config_hash = restore.config_hash

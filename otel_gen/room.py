@@ -14,13 +14,18 @@ _SHARE: Final = 8
 """On a small file system at most an eighth."""
 
 
+def space(folder: Folder) -> tuple[int, int]:
+    """Give the free bytes and all bytes of a folder's file system."""
+    state = os.fstatvfs(folder.fd)
+    return state.f_bavail * state.f_frsize, state.f_blocks * state.f_frsize
+
+
 def missing(folder: Folder, more: int = 0) -> int:
     """Tell how many bytes the reserve of a folder's file system lacks once `more` are written; 0: none."""
     try:
-        state = os.fstatvfs(folder.fd)
+        free, whole = space(folder)
     except OSError:
         return 0  # what writes there will say so
-    free, whole = state.f_bavail * state.f_frsize, state.f_blocks * state.f_frsize
     return max(min(RESERVE, whole // _SHARE) - (free - more), 0)
 
 

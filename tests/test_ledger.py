@@ -180,6 +180,17 @@ def test_a_history_that_was_brought_back_from_a_copy_is_counted_once(world):
     assert (world.counters(), world.rows()) == (counted, rows)
 
 
+def test_the_number_of_the_history_may_be_that_of_a_directory_by_now(world):
+    world.worker().start().end()
+    world.step()
+    inode = (world.path / ".otel_gen").stat().st_ino  # as after a restore from a backup
+    with world.leader.delivery.index.transaction():
+        world.leader.delivery.index.set_meta(history_inode=inode)
+    world.restart()
+    world.step()
+    assert world.counters()["gen3d_records", ()] == 1
+
+
 def test_a_rename_between_line_and_commit_repeats_nothing(world):
     worker = world.worker()
     worker.start().end()

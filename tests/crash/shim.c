@@ -250,6 +250,25 @@ CHANGE_CALL(mkdir, under_at(AT_FDCWD, name), (const char *name, mode_t m), (name
 CHANGE_CALL(mkdirat, under_at(d, name), (int d, const char *name, mode_t m), (d, name, m),
             note_name('m', d, name, node_at(d, name)))
 
+/* Says what is wrong by its result. */
+#define ROOM_CALL(name)                                                                      \
+  int name(int fd, off_t at, off_t n) {                                                      \
+    REAL(int, #name, int, off_t, off_t);                                                     \
+    enum fate fate = under_fd(fd) ? hit(#name, CHANGE) : PASS;                               \
+    if (fate == FAIL) return errno;                                                          \
+    if (fate == DIE_FIRST) die();                                                            \
+    if (fate == RECORD) pthread_mutex_lock(&order);                                          \
+    int failed = real(fd, at, n);                                                            \
+    if (fate == DIE_AFTER) die();                                                            \
+    if (fate == RECORD) {                                                                    \
+      if (!failed) note('t', node_of(fd), at + n, 0, NULL, NULL, NULL, 0);                   \
+      pthread_mutex_unlock(&order);                                                          \
+    }                                                                                        \
+    return failed;                                                                           \
+  }
+ROOM_CALL(posix_fallocate)
+ROOM_CALL(posix_fallocate64)
+
 /* Only an open that may make a file changes anything. */
 #define OPEN_CALL(name, dir, params, args)                                                   \
   int name params {                                                                          \

@@ -121,35 +121,66 @@ def test_the_write_that_keeps_the_interpreters_lock_passes_the_shim_too(tmp_path
     assert (tmp_path / "file").read_bytes() == b""
 
 
-@pytest.mark.crash
-def test_a_full_disk_that_gets_space_back_delivers_everything_later(tmp_path: Path) -> None:
+@pytest.fixture
+def small_disk(tmp_path: Path):
+    """A file system of 24 MB."""
     disk = tmp_path / "disk"
     disk.mkdir()
     if os.geteuid() != 0:
         pytest.skip("mounting a small tmpfs needs root")
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", disk], check=False).returncode:
         pytest.skip("no tmpfs can be mounted here")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Take all room of a file system; gives the file that has it."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+        while True:
+            file.write(bytes(1 << 16))
+    return filler
+
+
+@pytest.mark.crash
+def test_a_full_disk_that_gets_space_back_delivers_everything_later(small_disk: Path, tmp_path: Path) -> None:
+    service = Service(small_disk / "data", tmp_path)
     try:
-        service = Service(disk / "data", tmp_path)
-        try:
-            service.ask("work", 5)
-            filler = disk / "filler"
-            with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
-                while True:
-                    file.write(bytes(1 << 16))
-            service.ask("work", 300)
-            filler.unlink()
-            service.ask("work", 5)
-        finally:
-            service.end()
-        assert service.process.returncode == 0
-        recover(str(disk / "data"), today={"feedback_timeout": 0})
-        tally = check(disk / "data", tmp_path)
-        assert (tally.lost, tally.doubled, tally.torn) == ([], [], [])
-        assert (tally.started > 5, tally.records) == (True, 310)
-        assert differences(disk / "data") == {}
+        service.ask("work", 5)
+        filler = fill(small_disk)
+        service.ask("work", 300)
+        filler.unlink()
+        service.ask("work", 5)
     finally:
-        subprocess.run(["umount", "-l", disk], check=True)
+        service.end()
+    assert service.process.returncode == 0
+    recover(str(small_disk / "data"), today={"feedback_timeout": 0})
+    tally = check(small_disk / "data", tmp_path)
+    assert (tally.lost, tally.doubled, tally.torn) == ([], [], [])
+    assert (tally.started > 5, tally.records) == (True, 310)
+    assert differences(small_disk / "data") == {}
+
+
+@pytest.mark.crash
+def test_killed_while_the_disk_is_full_what_was_acknowledged_is_there(
+    small_disk: Path, tmp_path: Path
+) -> None:
+    service = Service(small_disk / "data", tmp_path)
+    try:
+        service.ask("work", 5)
+        filler = fill(small_disk)
+        service.ask("work", 300)
+        service.process.kill()
+    finally:
+        service.process.kill()
+        service.process.communicate()
+    filler.unlink()
+    recover(str(small_disk / "data"), today={"feedback_timeout": 0})
+    tally = check(small_disk / "data", tmp_path)
+    assert (tally.lost, tally.doubled, tally.torn) == ([], [], [])
+    assert tally.ended > 5
+    assert differences(small_disk / "data") == {}
 
 
 @pytest.fixture

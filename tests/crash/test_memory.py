@@ -73,3 +73,11 @@ def test_memory_is_bounded_while_nothing_can_be_written(tmp_path: Path) -> None:
 def test_memory_does_not_grow_over_a_hundred_thousand_generations(tmp_path: Path) -> None:
     assert growth(tmp_path / "data", 5_000, 95_000, timeout=800) < 16
     assert records(tmp_path / "data") == 100_000
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_memory_is_bounded_over_a_hundred_thousand_generations_that_cannot_be_written(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    data_dir.write_text("a file where the directory belongs")
+    assert growth(data_dir, 500, 99_500, timeout=800) < 64

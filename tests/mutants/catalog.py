@@ -214,6 +214,20 @@ MUTANTS = [
         "tests/test_journal.py::test_what_finds_no_room_in_memory_is_lost_counted_and_said_so",
     ),
     Mutant(
+        "artifacts take the last room of a disk",
+        "I9", "room.py",
+        "    return max(min(RESERVE, whole // _SHARE) - (free - more), 0)\n",
+        "    return 0\n",
+        "tests/test_room.py",
+    ),
+    Mutant(
+        "the ballast is never given back",
+        "I9", "leading.py",
+        "            ballast.release(self._tree.dot)\n",
+        "            pass\n",
+        "tests/test_ballast.py",
+    ),
+    Mutant(
         "the exit waits as long as the disk takes",
         "I9", "waiting.py",
         "        until = time.monotonic() + self.capture.deadline\n",
