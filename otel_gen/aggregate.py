@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -18,6 +19,8 @@ Key = tuple[str, tuple[str, ...]]
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _NUMBER = re.compile(r"(?:^|[_:= -]+)[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?%?(?=$|[_:= -])")
 _LIMIT = 32
+_MOST = sys.float_info.max
+"""A sum stays finite, whatever a caller measures: infinity would be null in the index."""
 _loads = msgspec.json.Decoder().decode
 
 
@@ -72,7 +75,7 @@ class Aggregates:
         row = self.histograms.setdefault(key, [0] * (len(edges) + 3))
         row[at] += 1
         row[-2] += 1
-        row[-1] += value
+        row[-1] = max(-_MOST, min(row[-1] + value, _MOST))
         self.changed.add(key)
         if trace is not None:
             self.exemplars.setdefault(key, {})[at] = (trace[0], value, trace[1])

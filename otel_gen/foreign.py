@@ -22,6 +22,7 @@ _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _FEEDBACK = ("score", "invalid", "said", "validator_uid", "task_id", "event_id", "given_unix_nano")
 _JSON = sc.FEEDBACK_JSON[len(sc.FEEDBACK_PREFIX) :]
 _LATEST = (1 << 63) - 1
+_LONGEST = 1e9  # seconds
 _SAID = ("submitted", "withheld", "failed", "cancelled")
 
 
@@ -147,7 +148,7 @@ def _whole(value: Any) -> int | None:
 
 def _seconds(value: Any) -> float | None:
     found = sanitize.number(value)
-    return found if found is not None and found >= 0 else None
+    return found if found is not None and 0 <= found <= _LONGEST else None
 
 
 def _of(known: tuple[str, ...]) -> Callable[[Any], str | None]:
