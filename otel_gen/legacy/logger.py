@@ -178,6 +178,7 @@ class GenerationDataLogger:
         else:
             book.late(_text(generation_id), attributes)
 
+    @guarded
     def _hand_over(self, generation_id: Any, source: Any) -> None:
         book, one = self._find(generation_id, quiet=True) if source is not None else (None, None)
         if book is None or one is None:
