@@ -53,12 +53,17 @@ def config_attributes(config: Any) -> Attributes:
 def _plain_item(item: tuple[Any, Any]) -> bool:
     """Tell what needs no sanitiser: a short ASCII text as key; a bool, a number, or the same as value."""
     key, value = item
+    return type(key) is str and len(key) <= _SHORT and key.isascii() and _plain(value, _SHORT)
+
+
+def _plain(value: Any, limit: int) -> bool:
+    """Tell what is its own clean value: a bool, a finite number of 64 bits, a short ASCII text."""
     kind = type(value)
-    short = kind is str and len(value) <= _SHORT and value.isascii()
-    number = (
-        kind is bool or (kind is float and isfinite(value)) or (kind is int and -_INT64 <= value < _INT64)
-    )
-    return type(key) is str and len(key) <= _SHORT and key.isascii() and (short or number)
+    if kind is str:
+        return len(value) <= limit and bool(value.isascii())
+    if kind is int:
+        return bool(-_INT64 <= value < _INT64)
+    return kind is bool or (kind is float and isfinite(value))
 
 
 @lru_cache(maxsize=64)
@@ -112,19 +117,26 @@ def custom(keywords: Mapping[str, Any]) -> Attributes:
     """Keep the caller's own attributes: scalars as they are, the rest as canonical JSON."""
     found: Attributes = {}
     for name, value in keywords.items():
-        key = (
-            name
-            if type(name) is str and 0 < len(name) <= _SHORT and name.isascii()
-            else sanitize.keyname(name)
-        )
-        if key is None:
+        plain_name = type(name) is str and len(name) <= _SHORT
+        key = _own_key(name if plain_name else sanitize.keyname(name) or "")
+        if not key:
+            continue
+        if _plain(value, _MAX_CUSTOM):
+            found[key] = value
             continue
         plain = sanitize.clean(value, limit=_MAX_CUSTOM)
         if isinstance(plain, (str, int, float)):
-            found[sc.ATTRIBUTE + key] = plain
+            found[key] = plain
         else:
-            found[sc.STRUCTURED + key] = canonical(plain).decode()
+            found[sc.STRUCTURED + key[len(sc.ATTRIBUTE) :]] = canonical(plain).decode()
     return found
+
+
+@lru_cache(maxsize=1024)
+def _own_key(name: str) -> str:
+    """Give the key of an attribute of the caller's own; empty for a name that cannot be one."""
+    key = name if name.isascii() else sanitize.keyname(name)
+    return sc.ATTRIBUTE + key if key else ""
 
 
 def enhanced(prompt: Any, negative: Any) -> Attributes:
@@ -181,9 +193,16 @@ def filtered(attributes: Attributes) -> Attributes:
     shown: Attributes = {sc.FILTERED: True}
     for key, value in attributes.items():
         look = _look(key)
-        found = None if look is None or value is None else look(value)
-        if found is not None:
-            shown[key] = found
+        if look is _as_it_is:
+            if value is not None:
+                shown[key] = value
+        elif look is _number_shown:  # most of them: without a call
+            if type(value) in _NUMBERS:
+                shown[key] = value
+        elif look is not None:
+            found = look(value)
+            if found is not None:
+                shown[key] = found
     return shown
 
 
@@ -196,7 +215,10 @@ def _task_type_shown(value: Any) -> str:
 
 
 def _number_shown(value: Any) -> Any:
-    return value if isinstance(value, (int, float)) else None
+    return value if type(value) in _NUMBERS else None
+
+
+_NUMBERS = frozenset((bool, int, float))
 
 
 _LOOKS: dict[str, Callable[[Any], Any]] = {
@@ -212,7 +234,7 @@ def _look(key: str) -> Callable[[Any], Any] | None:
     """Give what makes a value fit for other eyes; None for what stays in the record."""
     if key in _VISIBLE or (key.startswith(sc.ARTIFACT) and not key.endswith(".staged")):
         return _as_it_is
-    if key.startswith((sc.ATTRIBUTE, sc.FEEDBACK_PREFIX)):
+    if key.startswith((sc.ATTRIBUTE, sc.FEEDBACK_PREFIX, sc.GPU)):
         return _number_shown
     return _LOOKS.get(key)
 
@@ -224,6 +246,11 @@ def _as_it_is(value: Any) -> Any:
 def _positive(value: Any, least: int = 1) -> int | None:
     found = sanitize.number(value)
     return int(found) if found is not None and found >= least and float(found).is_integer() else None
+
+
+def stage_name(name: Any) -> str:
+    """Take the name of a stage: a text of at most 256 bytes."""
+    return sanitize.text(name, 256) or "stage"
 
 
 _SPAN_NAME = re.compile(r"[^A-Za-z0-9_.-]")

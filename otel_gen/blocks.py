@@ -18,6 +18,7 @@ class Nothing:
     """Stands for a generation or stage where nothing is recorded: every call is accepted and does nothing."""
 
     id = ""
+    task_id = None
     durable = False
     context = None
     name = ""
@@ -38,11 +39,7 @@ NOTHING = Nothing()
 class _Block:
     """What both blocks share. `_entered` holds this object's open handles, innermost last."""
 
-    def __init__(self) -> None:
-        self._entered: list[Any] = []
-
-    def _open(self) -> Any:
-        raise NotImplementedError
+    _entered: list[Any]
 
     def __enter__(self) -> Any:
         handle = self.begin()
@@ -53,8 +50,7 @@ class _Block:
 
     def begin(self) -> Any:
         """Open a handle; one that capture could not start (it said so) records nothing."""
-        handle = self._open()
-        return NOTHING if handle.context is None else handle
+        raise NotImplementedError
 
     def _leave(self, error: BaseException | None) -> Any:
         handle = self._mine()
@@ -107,12 +103,13 @@ class generation(_Block):  # noqa: N801 - reads as the statement that it is
     """
 
     def __init__(self, /, **keywords: Any) -> None:
-        super().__init__()
+        self._entered = []
         self._keywords = keywords
 
-    def _open(self) -> Any:
+    def begin(self) -> Any:
         capture = active()
-        return NOTHING if capture is None else Generation(capture, self._keywords)
+        handle = NOTHING if capture is None else Generation(capture, self._keywords)
+        return NOTHING if handle.context is None else handle
 
     def _fresh(self) -> _Block:
         return generation(**self._keywords)
@@ -122,7 +119,7 @@ class stage(_Block):  # noqa: N801
     """Record one step of the current generation (or of the one it was opened from); no-op without one."""
 
     def __init__(self, name: str, /, **attributes: Any) -> None:
-        super().__init__()
+        self._entered = []
         self._name, self._attributes = name, attributes
         self._generation: Any = None
 
@@ -131,11 +128,12 @@ class stage(_Block):  # noqa: N801
         self._generation = generation
         return self
 
-    def _open(self) -> Any:
+    def begin(self) -> Any:
         owner = self._generation or current_generation()
         if owner is None or owner is NOTHING or owner.over:
             return NOTHING
-        return Stage(owner, self._name, self._attributes)
+        handle = Stage(owner, self._name, self._attributes)
+        return NOTHING if handle.context is None else handle
 
     def _fresh(self) -> _Block:
         return stage(self._name, **self._attributes).of(self._generation)

@@ -12,6 +12,7 @@ from otel_gen import semconv as sc
 from otel_gen import tracing
 from otel_gen.clock import Clock
 from otel_gen.exporter import JournalExporter
+from otel_gen.gpu import Gpu
 from otel_gen.guard import Faults
 from otel_gen.images import sniff_image
 from otel_gen.journal import Journal
@@ -47,6 +48,7 @@ class Capture:
         self.closed = False
         self.closing: list[Callable[[], None]] = []
         """What is still to be said when the process is about to record no more."""
+        self.gpu: Gpu | None = None
         self._inspect = inspect
         self._contexts: OrderedDict[str, Any] = OrderedDict()
 

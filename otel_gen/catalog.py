@@ -98,6 +98,17 @@ METRICS: Final = {
     )
 }  # fmt: skip
 
+GPU_METRICS: Final = {
+    metric.name: metric
+    for metric in (
+        _gauge("gen3d_gpu_memory_used_bytes", "Memory in use on a GPU, by all processes.", ("gpu",)),
+        _gauge("gen3d_gpu_memory_total_bytes", "Memory of a GPU.", ("gpu",)),
+        _gauge("gen3d_gpu_utilization_ratio", "Share of time in which a GPU computed.", ("gpu",)),
+        _gauge("gen3d_gpu_sample_age_seconds", "Age of these figures of GPUs."),
+    )
+}
+"""Of the process that is scraped, and shown only where it has seen a GPU."""
+
 
 def key(name: str, label: str) -> tuple[str, tuple[str, ...]] | None:
     """Give the series of an event's count: an unknown label is `other`, an unknown metric has none."""

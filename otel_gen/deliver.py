@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from otel_gen import afterwords, aggregate, catalog, rows, verdicts
+from otel_gen import afterwords, aggregate, catalog, room, rows, verdicts
 from otel_gen.aggregate import Key
 from otel_gen.clock import Clock
 from otel_gen.configlog import ConfigLog
@@ -137,9 +137,11 @@ class Delivery:
         self.plan.aside += self.ledger.aside_line(gen.id, line)
 
     def expire(self, wall: int) -> None:
-        """Take back the paths of outputs whose verdict never came."""
-        for row, amendment, amended in self.placing.overdue(wall, self.plan):
-            self._amend(amendment, amended, row)
+        """Take back the paths of outputs whose verdict never came, and of those that a full disk cannot hold."""
+        self.placing.pressed = room.missing(self.tree.root)
+        for given_up in (self.placing.overdue, self.placing.spare):
+            for row, amendment, amended in given_up(wall, self.plan):
+                self._amend(amendment, amended, row)
         self.flush(None)
 
     # --- the effects, in order -------------------------------------------------------------------------

@@ -21,6 +21,8 @@ from otel_gen.events import Feedback, Span, canonical
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _FEEDBACK = ("score", "invalid", "said", "validator_uid", "task_id", "event_id", "given_unix_nano")
 _JSON = sc.FEEDBACK_JSON[len(sc.FEEDBACK_PREFIX) :]
+_SCORE, _INVALID, _GIVEN, _VALIDATOR_UID = (sc.FEEDBACK_PREFIX + name for name in _FEEDBACK[:4])
+_GIVEN_AT = sc.FEEDBACK_PREFIX + "given_unix_nano"
 _LATEST = (1 << 63) - 1
 _LONGEST = 1e9  # seconds
 _SAID = ("submitted", "withheld", "failed", "cancelled")
@@ -115,19 +117,18 @@ def _loaded(value: Any) -> Any:
 
 
 def feedback_attributes(event: Feedback, event_id: str) -> dict[str, Any]:
-    """Write a feedback event as span attributes; structured fields become canonical JSON."""
-    found = {
+    """Write a feedback event as span attributes, None for what is not known; structures become JSON."""
+    return {
+        **dict(_field(key, value) for key, value in event.fields.items()),
         sc.GENERATION_ID: event.id or None,
         sc.FEEDBACK_EVENT_ID: event_id,
-        **dict(_field(key, value) for key, value in event.fields.items()),
         sc.FEEDBACK_TASK_ID: event.task_id or None,
-        f"{sc.FEEDBACK_PREFIX}score": event.score,
-        f"{sc.FEEDBACK_PREFIX}validator_uid": event.validator_uid,
-        f"{sc.FEEDBACK_PREFIX}invalid": event.invalid,
-        f"{sc.FEEDBACK_PREFIX}said": event.said,
-        f"{sc.FEEDBACK_PREFIX}given_unix_nano": event.given or None,
+        _SCORE: event.score,
+        _VALIDATOR_UID: event.validator_uid,
+        _INVALID: event.invalid,
+        _GIVEN: event.said,
+        _GIVEN_AT: event.given or None,
     }
-    return {key: value for key, value in found.items() if value is not None}
 
 
 def _field(key: str, value: Any) -> tuple[str, Any]:
@@ -199,6 +200,8 @@ def _check(key: str) -> Callable[[Any], Any]:
         return _ARTIFACT.get(key.rpartition(".")[2], _nothing)
     if key.startswith(sc.TIMING):
         return _seconds if key.endswith("_time") else _nothing
+    if key.startswith(sc.GPU):
+        return sanitize.number
     return _TYPES.get(key, lambda value: value)
 
 

@@ -37,7 +37,6 @@ class Generation(Scope, Waiting):
     """One attempt at a task. `_lock` guards attributes, jobs and the order of notes against the end."""
 
     __slots__ = (
-        "_attributes",
         "_ended",
         "_failed_in",
         "_lock",
@@ -49,20 +48,24 @@ class Generation(Scope, Waiting):
     )  # fmt: skip
 
     def __init__(self, capture: Capture, keywords: dict[str, Any]) -> None:
-        super().__init__(capture)
         self.id = new_id(capture.clock.wall())
+        super().__init__(capture, {sc.GENERATION_ID: self.id, **capture.identity})
         self._lock = threading.RLock()
         self.jobs: list[Job] = []
         self._ended = False
         self.ticket = 0
         self._failed_in: tuple[BaseException, str] | None = None
-        self._attributes: dict[str, Any] = {sc.GENERATION_ID: self.id, **capture.identity}
         self._start(keywords)
 
     @property
     def generation(self) -> Generation:
         """This; a reference kept here would make each generation work for the garbage collector."""
         return self
+
+    @property
+    def task_id(self) -> str | None:
+        """The task that this is an attempt at."""
+        return self._attributes.get(sc.TASK_ID)
 
     @guarded
     def _start(self, keywords: dict[str, Any]) -> None:
@@ -79,7 +82,7 @@ class Generation(Scope, Waiting):
             attributes.update(attrs.caption(attributes.get(sc.TASK_TYPE), prompt, image.length))
         attributes.update(attrs.custom({k: v for k, v in keywords.items() if k not in _TASK_NAMES}))
         context = tracing.current_context()
-        self.begin_span(sc.GENERATION_SPAN, attributes, context, tracing.current_span(context))
+        self.begin_span(sc.GENERATION_SPAN, context, tracing.current_span(context), None)
         self.append(Started(self.id, self.start_wall, self.start_boot, *self.ids, attributes))
         self.capture.remember(self.id, self.span)
         if image is not None:
@@ -185,7 +188,7 @@ class Generation(Scope, Waiting):
             if self._ended:
                 self._said_too_late()
                 return
-            self._attributes.update(attributes)
+            self.keep(attributes)
             self.append(Noted(self.id, clock.wall(), clock.boot(), attributes))
 
     def _stage_job(self, kind: str, source: Any, size: int, *, mutable: bool = False) -> None:
@@ -227,7 +230,7 @@ class Generation(Scope, Waiting):
 
     def _late_note(self, attributes: dict[str, Any]) -> int:
         clock = self.capture.clock
-        self._attributes.update(attributes)
+        self.keep(attributes)
         return self.capture.journal.append(bounded(Noted(self.id, clock.wall(), clock.boot(), attributes)))
 
     def sync_late(self) -> None:
@@ -249,10 +252,10 @@ class Generation(Scope, Waiting):
             if self._ended:
                 return
             if error is not None:
-                self._attributes.update(self._error_attributes(describe(error), error))
+                self.keep(self._error_attributes(describe(error), error))
             pending = [job.kind for job in self.jobs if not job.complete]
             if pending:
-                self._attributes[sc.PENDING] = ",".join(pending)
+                self.keep({sc.PENDING: ",".join(pending)})
             self.end_wall = self.end_time()
             kept = {key: value for key, value in self._attributes.items() if value is not None}
             ticket = self.capture.exporter.own(
@@ -282,4 +285,4 @@ class Generation(Scope, Waiting):
 
     def _end_own_span(self) -> None:
         failed = self._attributes.get(sc.SAID) in ("failed", "cancelled")
-        self.end_own_span(self._attributes, self.end_wall, failed=failed)
+        self.end_own_span(self.end_wall, failed=failed)

@@ -8,40 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
-import queue
 import threading
 import uuid
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 
 from otel_gen import events
-from otel_gen.errors import StorageError
+from otel_gen.backlog import Backlog
+from otel_gen.bell import Bell
+from otel_gen.chain import Chain
 from otel_gen.files import Folder
-from otel_gen.segment import SUFFIX, Writer
 
 LOST = 1 << 62
 """Ticket of an event that found no room even in the backlog: never durable."""
-
-
-class Bell:
-    """Wakes the syncer; rung inside a signal handler too, where Event.set could wait for itself."""
-
-    def __init__(self) -> None:
-        self._calls: queue.SimpleQueue[None] = queue.SimpleQueue()
-
-    def ring(self) -> None:
-        """Wake it now, or keep it from sleeping."""
-        if self._calls.empty():
-            self._calls.put(None)
-
-    def wait(self, timeout: float) -> None:
-        """Sleep until somebody rings, at most `timeout` seconds."""
-        with contextlib.suppress(queue.Empty):
-            self._calls.get(timeout=timeout)
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._calls.get_nowait()
 
 
 class Journal:
@@ -52,7 +31,6 @@ class Journal:
     """
 
     SEGMENT = 4 << 20
-    BACKLOG = 8 << 20
     IDLE = 1.0  # seconds between two looks of the syncer when nothing is asked of it
     RETRY = 0.25  # the same while the disk refuses
     TICK = 0.1  # the same while something is announced
@@ -62,20 +40,12 @@ class Journal:
         self, open_folder: Callable[[], Folder], header: Callable[[str], bytes], *, full: bool, size: int = 0
     ) -> None:
         self.worker = uuid.uuid4().hex
-        self._open_folder, self._header, self.full = open_folder, header, full
-        self._size = size or self.SEGMENT
+        self.full = full
+        self.chain = Chain(open_folder, lambda: header(self.worker), size or self.SEGMENT)
         self._lock = threading.RLock()
-        self._folder: Folder | None = None
-        self.names: list[str] = []
-        self.ends: dict[str, int] = {}
         self._numbers = itertools.count(1)
         self._last = self._written = self._synced = self._wanted = 0
-        self._writer: Writer | None = None
-        self._spare: Writer | None = None
-        self._old: list[Writer] = []
-        self._unsynced: list[Writer] = []
-        self._backlog: deque[tuple[int, bytes]] = deque()
-        self._backlog_bytes = 0
+        self._backlog = Backlog()
         self._ticking = 0
         self._busy = self._stalled = self._poisoned = self._closing = self._closed = False
         self._waiting: list[tuple[int, Callable[[], None]]] = []
@@ -178,70 +148,24 @@ class Journal:
     @property
     def backlog_bytes(self) -> int:
         """Bytes that are in memory only."""
-        return self._backlog_bytes
+        return self._backlog.bytes
 
     # --- writing -------------------------------------------------------------------------------------
     def _try_write(self, ticket: int, payload: bytes) -> bool:
-        try:
-            writer = self._writer
-            if writer is None or not writer.fits(len(payload)):
-                writer = self._roll()
-            writer.put(ticket, payload)
-            self._written = ticket
-        except (OSError, StorageError):
+        if not self.chain.write(ticket, payload):
             return False
+        self._written = ticket
         return True
 
     def _defer(self, ticket: int, payload: bytes, sheddable: bool) -> int:
-        room, size = self.BACKLOG * (3 if sheddable else 4) // 4, len(payload) + 64
-        if self._backlog_bytes + size > room:
+        if not self._backlog.add(ticket, payload, sheddable=sheddable):
             self.count("shed", "event")
             return LOST
-        at = len(self._backlog)
-        while at and self._backlog[at - 1][0] > ticket:  # a signal handler's event came in between
-            at -= 1
-        self._backlog.insert(at, (ticket, payload))
-        self._backlog_bytes += size
         if ticket > self._last:
             self._last = ticket
         self._start()
         self._wake.ring()
         return ticket
-
-    def _roll(self) -> Writer:
-        writer, self._spare = self._spare or self._make(), None
-        try:
-            writer.publish()
-        except OSError:
-            if writer.gone():
-                writer.close()
-            else:
-                self._spare = writer
-            raise
-        if self._writer is not None:
-            self._seal(self._writer, closed=False)
-            self._old.append(self._writer)
-        self._unsynced.append(writer)
-        self._writer = writer
-        self.names.append(writer.name + SUFFIX)
-        return writer
-
-    def _make(self, size: int = 0) -> Writer:
-        if self._folder is None:
-            self._folder = self._open_folder()
-        writer = Writer(self._folder, uuid.uuid4().hex, size or self._size)
-        try:
-            writer.put(0, self._header(self.worker))
-        except BaseException:
-            writer.abandon()
-            raise
-        return writer
-
-    def _seal(self, writer: Writer, *, closed: bool) -> None:
-        try:
-            writer.put(0, events.encode(events.Sealed(closed=closed)))
-        except OSError:
-            return  # a reader then waits for the lock to be free
 
     # --- the syncer ------------------------------------------------------------------------------------
     def _start(self) -> None:
@@ -285,7 +209,7 @@ class Journal:
         self._ticked = set(self._announced)
 
     def _cycle(self) -> None:
-        if self._writer is not None and self._writer.gone():
+        if self.chain.gone:
             synced = self._rescue(0)
         else:
             synced = self._sync() if self._wanted > self._synced or self._stalled else True
@@ -293,7 +217,8 @@ class Journal:
         self._flush_counts()
         if self._drain() and synced:
             self._stalled = False
-        self._prepare_spare()
+        if not self._closing:
+            self.chain.prepare_spare()
         self._let_go()
         self._notify()
 
@@ -301,9 +226,9 @@ class Journal:
         """Write the backlog; tell whether nothing is left of it. New events queue up behind the lock meanwhile."""
         with self._lock:
             while self._backlog:
-                if not self._try_write(*self._backlog[0]):
+                if not self._try_write(*self._backlog.first):
                     return False
-                self._backlog_bytes -= len(self._backlog.popleft()[1]) + 64
+                self._backlog.drop_first()
                 self._wake.ring()
             return True
 
@@ -320,11 +245,11 @@ class Journal:
 
     def _sync(self) -> bool:
         with self._lock:
-            target, writers, folder = self._written, list(self._unsynced), self._folder
-        if self._poisoned or not _synced(writers, folder):
+            target, writers = self._written, self.chain.unsynced()
+        if self._poisoned or not self.chain.sync(writers):
             return self._replace_unsyncable()
         with self._lock:
-            self._unsynced = [w for w in self._unsynced if w is self._writer or w not in writers]
+            self.chain.synced(writers)
             self._synced = max(self._synced, target)
         return True
 
@@ -336,58 +261,16 @@ class Journal:
         return not self._poisoned
 
     def _rescue(self, after: int) -> bool:
-        """Copy the events behind a ticket into a fresh segment; they keep their numbers, so no reader sees a pair."""
         with self._lock:
-            lost, fresh = list(self._unsynced), None
-            try:
-                folder = self._reopened()
-                fresh = self._make(sum(writer.offset for writer in lost) + self._size)
-                self._copy(lost, fresh, after)
-                os.fdatasync(fresh.fd)
-                folder.sync()  # a directory that cannot be synced shall not fill with copies
-                fresh.publish()
-                folder.sync()
-            except (OSError, StorageError):
-                if fresh is not None:
-                    fresh.abandon()
-                return False
-            for writer in lost:
-                self._seal(writer, closed=False)
-            self._old += lost
-            self._writer, self._unsynced = fresh, [fresh]
-            self.names.append(fresh.name + SUFFIX)
-            self._synced = self._written
-        return True
-
-    def _reopened(self) -> Folder:
-        """Give the folder of segments; a new one where it was removed."""
-        if self._folder is None or self._folder.gone():
-            fresh, old, spare = self._open_folder(), self._folder, self._spare
-            self._folder, self._spare = fresh, None
-            for gone in (spare, old):
-                if gone is not None:
-                    gone.close()
-        return self._folder
-
-    def _copy(self, lost: list[Writer], fresh: Writer, after: int) -> None:
-        for writer in lost:
-            for ticket, payload in writer.frames():
-                if ticket > after:
-                    fresh.put(ticket, payload)
-
-    def _prepare_spare(self) -> None:
-        if self._spare is None and self._writer is not None and not self._closing:
-            try:
-                self._spare = self._make()
-            except (OSError, StorageError):
-                self._spare = None
+            rescued = self.chain.rescue(after)
+            if rescued:
+                self._synced = self._written
+        return rescued
 
     def _let_go(self) -> None:
-        for writer in [w for w in self._old if w.gone()]:
+        for writer in self.chain.delivered():
             with self._lock:
-                self._old.remove(writer)
-                self._unsynced = [other for other in self._unsynced if other is not writer]
-            writer.close()
+                self.chain.let_go(writer)
 
     def _notify(self) -> None:
         with self._lock:
@@ -413,26 +296,15 @@ class Journal:
             self._cycle()
         with self._lock:
             self._closed = True
-            if self._writer is not None:
-                self._seal(self._writer, closed=True)
-                self.ends[self._writer.name + SUFFIX] = self._writer.offset
+            self.chain.end()
         self._sync()
         self._notify()
-        self._drop_files(unlink_spare=True)
+        self.chain.close(unlink_spare=True)
 
     def forget(self) -> None:
         """In a forked child: close inherited descriptors; locks and files stay the parent's."""
         self._closed = True
-        self._drop_files(unlink_spare=False)
-
-    def _drop_files(self, *, unlink_spare: bool) -> None:
-        if self._spare is not None and unlink_spare:
-            self._spare.abandon()
-        for writer in (*self._old, self._writer, self._spare):
-            if writer is not None:
-                writer.close()
-        if self._folder is not None:
-            self._folder.close()
+        self.chain.close(unlink_spare=False)
 
     def hold(self) -> None:
         """Before a fork: keep the lock so that the child inherits no half-done append."""
@@ -441,14 +313,3 @@ class Journal:
     def release(self) -> None:
         """After a fork, in the parent."""
         self._lock.release()
-
-
-def _synced(writers: list[Writer], folder: Folder | None) -> bool:
-    try:
-        for writer in writers:
-            os.fdatasync(writer.fd)
-        if folder is not None:
-            folder.sync()
-    except OSError:
-        return False
-    return True

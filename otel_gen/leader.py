@@ -182,7 +182,7 @@ class Leader:
 
     def _give_open(self, verdict: Verdict, source: Source) -> bool:
         """Give feedback to a generation without a record; its segment is then needed by that."""
-        target = verdict.feedback.id or self._latest_attempt(verdict.feedback.task_id)
+        target = verdict.feedback.id or self._latest_attempt(verdict.feedback)
         one = self.open.get(target or "")
         if one is None or not one.gen.known:
             return False
@@ -195,22 +195,27 @@ class Leader:
         return True
 
     def _give_late(self, verdict: Verdict, source: Source) -> bool:
-        target = verdict.feedback.id or self._latest_attempt(verdict.feedback.task_id)
+        target = verdict.feedback.id or self._latest_attempt(verdict.feedback)
         row = self.delivery.known(target) if target else None
         if row is None:
             return False
         self.delivery.feedback(row, verdict, self._policy(source.worker))
         return True
 
-    def _latest_attempt(self, task_id: str) -> str | None:
-        """Choose the latest submitted attempt, else the latest whose submission only a verdict can prove."""
-        candidates = self.delivery.index.last_attempts(task_id)
-        for id_ in self._attempts.latest_first(task_id):
+    def _latest_attempt(self, feedback: Feedback) -> str | None:
+        """Choose the attempt that was the latest submitted one when a verdict came, however late it is read.
+
+        Else the latest that had begun by then, whose submission the verdict proves; else one that came since.
+        """
+        candidates = self.delivery.index.last_attempts(feedback.task_id, feedback.wall)
+        for id_ in self._attempts.latest_first(feedback.task_id):
             gen = self.open[id_].gen
             if gen.said == "submitted":
-                candidates.append((True, gen.start, id_))
-                break
-        return max(candidates)[2] if candidates else None
+                then = (gen.submitted_wall or gen.start) <= feedback.wall
+                candidates.append((gen.start <= feedback.wall, then, True, gen.start, id_))
+                if then:
+                    break
+        return max(candidates)[-1] if candidates else None
 
     def _give_up(self, verdict: Verdict, source: Source, now: Now) -> bool:
         feedback = verdict.feedback

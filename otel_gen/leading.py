@@ -63,8 +63,9 @@ class LeaderThread:
 
     def _run(self) -> None:
         while not self._stop:
-            self.once()
             # Whatever is raised there, by an application's log handler for one: this thread must live.
+            with contextlib.suppress(Exception):
+                self.once()
             with contextlib.suppress(Exception):
                 self._after(self._leader is not None)
             self._wake.wait(self._pause or (self.PASS if self._leader is not None else self.TRY))
@@ -106,25 +107,24 @@ class LeaderThread:
         return True
 
     def _complain(self, error: Exception) -> None:
-        """Say once a minute why nothing is delivered, let the leader go and come back later."""
+        """Let the leader go to come back later, and say once a minute why nothing is delivered."""
         self._pause = min(max(self._pause * 2, self.PASS), self.WORST)
+        with contextlib.suppress(Exception):
+            self._step_down()
         if time.monotonic() - self._said > 60:
             self._said = time.monotonic()
             log.error("otel_gen cannot deliver records, the journal keeps them: %s", error, exc_info=error)
-        try:
-            self._step_down()
-        except OSError:
-            self._tree = None
 
     def _step_down(self) -> None:
         leader, lock, tree = self._leader, self._lock, self._tree
         self._leader = self._lock = self._tree = None
-        if leader is not None:
-            leader.close()
-        if lock is not None:
-            lock.release()
-        if tree is not None:
-            tree.close()
+        with contextlib.ExitStack() as last_first:  # one that fails keeps none of the others open
+            if tree is not None:
+                last_first.callback(tree.close)
+            if lock is not None:
+                last_first.callback(lock.release)
+            if leader is not None:
+                last_first.callback(leader.close)
 
     # --- around a fork -----------------------------------------------------------------------------------
     def before_fork(self, timeout: float) -> bool:

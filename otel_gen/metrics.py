@@ -13,7 +13,7 @@ from prometheus_client.samples import Exemplar
 
 from otel_gen import semconv as sc
 from otel_gen.aggregate import Key
-from otel_gen.catalog import METRICS, Metric
+from otel_gen.catalog import GPU_METRICS, METRICS, Metric
 from otel_gen.snapshot import Snapshot
 
 _EMPTY: tuple[tuple[str, ...], ...] = ()
@@ -27,7 +27,7 @@ class RecordsCollector(Collector):
 
     def describe(self) -> Iterable[Family]:
         """Name all families; static."""
-        return [_family(metric) for metric in METRICS.values()]
+        return [_family(metric) for metric in (*METRICS.values(), *GPU_METRICS.values())]
 
     def collect(self) -> Iterator[Family]:
         """Give all families with the numbers of the last snapshot."""
@@ -37,12 +37,15 @@ class RecordsCollector(Collector):
                 values.setdefault(("gen3d_feedback", (*labels, word)), 0)
             values.setdefault(("gen3d_submissions", labels), 0)
             values.setdefault(("gen3d_validator_score", labels), 0)
-        rows: dict[str, dict[tuple[str, ...], Any]] = {name: {} for name in METRICS}
+        rows: dict[str, dict[tuple[str, ...], Any]] = {name: {} for name in (*METRICS, *GPU_METRICS)}
         for (name, labels), value in values.items():
             if name in rows:
                 rows[name][labels] = value
         for metric in METRICS.values():
             yield _filled(metric, rows[metric.name], self._snapshot.exemplars)
+        for metric in GPU_METRICS.values():
+            if rows[metric.name]:
+                yield _filled(metric, rows[metric.name], {})
 
 
 _BY_VALIDATOR = ("gen3d_submissions", "gen3d_feedback", "gen3d_validator_score")

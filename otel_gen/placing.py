@@ -6,6 +6,8 @@ that a crash at any moment leaves it to be found again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from otel_gen import retain, verdicts
@@ -31,6 +33,8 @@ class Placing:
 
     def __init__(self, index: Index, store: Store, clock: Clock, today: dict[str, Any]) -> None:
         self._index, self._store, self._today = index, store, today
+        self.pressed = 0
+        """Bytes that the disk is short of: nothing is sampled meanwhile, and what may go goes."""
         self.now = clock.wall()
         self.totals: dict[str, tuple[int, int]] = {}
         self.refresh()
@@ -108,7 +112,8 @@ class Placing:
                 plan.paths.append(path)
 
     def _room(self, size: int, policy: Policy, plan: Plan) -> bool:
-        return self._sample_bytes + plan.sample_bytes + size <= policy.rejected_sample_max_bytes
+        budget = 0 if self.pressed else policy.rejected_sample_max_bytes
+        return self._sample_bytes + plan.sample_bytes + size <= budget
 
     # --- a late verdict --------------------------------------------------------------------------------
     def move(self, row: Delivered, verdict: Verdict, amendment: Record, policy: Policy, plan: Plan) -> None:
@@ -157,12 +162,30 @@ class Placing:
         """Give up outputs whose verdict never came; returns what is to be amended."""
         if self._due is None or self._due > wall:
             return []
+        return self._given_up(self._index.overdue(wall), plan, partial(verdicts.retention, wall=wall))
+
+    def spare(self, wall: int, plan: Plan) -> list[tuple[Delivered, Record, AmendmentRow]]:
+        """Give files up until the disk has room, some in each pass; returns what is to be amended.
+
+        Samples of rejected outputs go first, then outputs that wait for a verdict, the oldest of each first.
+        """
+        going: list[ArtifactRow] = []
+        for one in self._index.spare() if self.pressed else ():
+            if sum(row.size for row in going) >= self.pressed:
+                break
+            going.append(one)
+        return self._given_up(going, plan, partial(verdicts.shed, wall=wall))
+
+    def _given_up(
+        self, going: list[ArtifactRow], plan: Plan, amend: Callable[[ArtifactRow], Record]
+    ) -> list[tuple[Delivered, Record, AmendmentRow]]:
         found = []
-        for one in self._index.overdue(wall):
+        for one in going:
+            if (one.id, one.kind) in plan.dropped:
+                continue
             plan.drop(one)
             plan.paths.append(one.path)
-            row = self._index.delivered(one.id)
-            amendment = verdicts.retention(one, wall)
+            row, amendment = self._index.delivered(one.id), amend(one)
             if row is not None and not self._index.amended(amendment["event_id"]):
                 amended = AmendmentRow(
                     amendment["event_id"], one.id, "output", None, None, None, applied=True

@@ -5,12 +5,16 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from dataclasses import fields
+from typing import TypeAlias
 
 from otel_gen.tables import AmendmentRow, ArtifactRow, Delivered
 
 DELIVERED = ", ".join(field.name for field in fields(Delivered))
 AMENDMENT = ", ".join(field.name for field in fields(AmendmentRow))
 ARTIFACT = ", ".join(field.name for field in fields(ArtifactRow))
+
+Attempt: TypeAlias = "tuple[bool, bool, bool, int, str]"
+"""An attempt as a verdict of some moment sees it: had begun, was submitted by then, ever; start, id. They sort."""
 
 
 class Queries:
@@ -64,11 +68,17 @@ class Queries:
         query = "SELECT 1 FROM delivered WHERE task_id = ? AND attempt = ?"
         return self.db.execute(query, (task_id, attempt)).fetchone() is not None
 
-    def last_attempts(self, task_id: str) -> list[tuple[bool, int, str]]:
-        """Give the latest attempt that was, and the latest that could be proved: submitted, start, id."""
-        query = """SELECT outcome IN ('accepted', 'rejected', 'unscored'), max(start), id FROM delivered
-                   WHERE task_id = ? AND outcome NOT IN ('withheld', 'failed', 'cancelled') GROUP BY 1"""
-        return [(bool(submitted), start, id_) for submitted, start, id_ in self.db.execute(query, (task_id,))]
+    def last_attempts(self, task_id: str, wall: int) -> list[Attempt]:
+        """Give the latest attempt of each kind that was submitted, or could be proved to be."""
+        query = """SELECT start <= ?2,
+                          outcome IN ('accepted', 'rejected', 'unscored') AND coalesce(submitted, start) <= ?2,
+                          outcome IN ('accepted', 'rejected', 'unscored'), max(start), id
+                   FROM delivered WHERE task_id = ?1 AND outcome NOT IN ('withheld', 'failed', 'cancelled')
+                   GROUP BY 1, 2, 3"""
+        return [
+            (bool(begun), bool(then), bool(submitted), start, id_)
+            for begun, then, submitted, start, id_ in self.db.execute(query, (task_id, wall))
+        ]
 
     def repeats(self, digest: str) -> bool:
         """Tell whether an earlier live record has this output."""
@@ -101,6 +111,12 @@ class Queries:
         """Files whose wait for a verdict is over."""
         query = f"SELECT {ARTIFACT} FROM artifacts WHERE due <= ? ORDER BY due LIMIT ?"  # noqa: S608
         return [ArtifactRow(*row) for row in self.db.execute(query, (wall, limit))]
+
+    def spare(self, limit: int = 100) -> list[ArtifactRow]:
+        """Files that may go: samples, then those that wait for a verdict; ids sort by time."""
+        query = f"""SELECT {ARTIFACT} FROM artifacts WHERE kind = 'rejected_sample' OR due IS NOT NULL
+                    ORDER BY kind != 'rejected_sample', id LIMIT ?"""  # noqa: S608
+        return [ArtifactRow(*row) for row in self.db.execute(query, (limit,))]
 
     def next_due(self) -> int | None:
         """When the next file has waited long enough."""

@@ -15,7 +15,7 @@ from otel_gen.lines import Lines
 from otel_gen.record import Record
 from otel_gen.store import Store
 from otel_gen.tables import ArtifactRow, Delivered
-from otel_gen.verdicts import PATH_KEYS
+from otel_gen.verdicts import PATH_KEYS, SAMPLE_KEY
 
 _loads = msgspec.json.Decoder().decode
 _OBJECTS = ("metadata", "task", "generation", "validator_feedback", "failure_analysis")
@@ -121,6 +121,8 @@ class Restore:
     def _move_references(self, row: Delivered, amendment: Record) -> None:
         """An amendment may have taken paths back, or named a sample; decided outputs wait no longer."""
         output = (amendment["changes"].get("generation") or {}).get("output") or {}
+        if output.get(SAMPLE_KEY, "") is None:
+            self._drop_sample(row)
         if "undecided" not in output:
             return
         for one in self._index.artifacts_of(row.id):
@@ -136,8 +138,14 @@ class Restore:
                 self._index.add_artifacts([one])
         self._add_sample(row, output)
 
+    def _drop_sample(self, row: Delivered) -> None:
+        for one in self._index.artifacts_of(row.id):
+            if one.kind == "rejected_sample":
+                self._index.drop_artifacts([(one.id, one.kind)])
+                self._index.doom([one.path])
+
     def _add_sample(self, row: Delivered, output: Record) -> None:
-        path = output.get("rejected_sample_path")
+        path = output.get(SAMPLE_KEY)
         if path:
             digest = str(output.get("rejected_sample_hash")).rpartition(":")[2]
             size = self._store.size(path)

@@ -35,6 +35,8 @@ class Scope:
     """What generations and stages share: a span in the context for the length of a block."""
 
     __slots__ = (
+        "_attributes",
+        "_later",
         "_token",
         "_var",
         "capture",
@@ -42,18 +44,18 @@ class Scope:
         "faults",
         "ids",
         "own",
-        "shown",
         "span",
         "start_boot",
         "start_wall",
     )
 
     ids: SpanIds
-    shown: dict[str, Any]
 
-    def __init__(self, capture: Capture) -> None:
+    def __init__(self, capture: Capture, attributes: dict[str, Any]) -> None:
         self.capture = capture
         self.faults = capture.faults
+        self._attributes = attributes
+        self._later: dict[str, Any] = {}
         self.context: Any = None
         self._token: Any = None
         self._var: Token[Scope | None] | None = None
@@ -74,52 +76,54 @@ class Scope:
         if var is None:
             return
         here = innermost is self or self._around(innermost)
-        outer = self.outer
         self._token = self._var = None
         if not here:
             return
         try:
             current.reset(var)
         except (ValueError, RuntimeError):  # a generator's step in another task brought it here
-            return_to((outer, token.old_value))
+            return_to((_before(var), token.old_value))
         else:
             tracing.detach(token)
 
     @property
     def outer(self) -> Scope | None:
         """What was current before this was attached."""
-        old: Any = Token.MISSING if self._var is None else self._var.old_value
-        return None if old is Token.MISSING else old
+        return None if self._var is None else _before(self._var)
 
     def _around(self, scope: Scope | None) -> bool:
         while scope is not None and scope is not self:
             scope = scope.outer
         return scope is self
 
-    def begin_span(self, name: str, attributes: dict[str, Any], context: Any, parent_span: Any) -> None:
-        """Start the application's span and take its ids."""
+    def begin_span(self, name: str, context: Any, parent: Any, above: SpanIds | None) -> None:
+        """Start the application's span and take its ids; `above` are its parent's where they are known."""
         capture = self.capture
         clock = capture.clock
         self.start_wall, self.start_boot = clock.wall(), clock.boot()
         self.span, self.own, self.ids = capture.tracing.start(
-            name, lambda: self.showing(attributes), context, parent_span.get_span_context(), self.start_wall
+            name, capture.visible, self._attributes, context, parent, above, self.start_wall
         )
         self.context = tracing.within(self.span, context)
 
-    def showing(self, attributes: dict[str, Any]) -> dict[str, Any]:
-        """Choose what the application's span may show from its begin, and remember of what."""
-        self.shown = dict(attributes)
-        return self.capture.visible(attributes)
+    def keep(self, attributes: dict[str, Any]) -> None:
+        """Take what was said since the begin; the application's span hears of it at its end."""
+        self._attributes.update(attributes)
+        self._later.update(attributes)
 
-    def end_own_span(self, attributes: dict[str, Any], end: int, *, failed: bool) -> None:
+    def end_own_span(self, end: int, *, failed: bool) -> None:
         """End the application's span with what is new since it began."""
         if self.own:
-            before = self.shown.get
-            new = self.capture.visible({key: v for key, v in attributes.items() if before(key) is not v})
+            new = self.capture.visible(self._later) if self._later else self._later
             tracing.end(self.span, new, end, new.get(sc.ERROR_MESSAGE, "") if failed else None)
 
     def end_time(self) -> int:
         return self.start_wall + max(self.capture.clock.boot() - self.start_boot, 0)
+
+
+def _before(var: Token[Scope | None]) -> Scope | None:
+    old: Any = var.old_value
+    return None if old is Token.MISSING else old
 
 
 def new_id(wall: int) -> str:

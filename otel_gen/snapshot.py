@@ -24,7 +24,8 @@ _UNREADABLE = (OSError, StorageError, sqlite3.Error, msgspec.MsgspecError, Value
 class Snapshot:
     """The numbers of one moment; `refresh` alone replaces them, whole, so that reading needs no lock.
 
-    `uncounted` gives what this process has counted in memory only, `last` the number of its newest event.
+    `uncounted` gives what this process has counted in memory only, `last` the number of its newest event,
+    `gpu` the figures of its GPUs.
     """
 
     STALE = 1.5  # seconds after which a scrape reads for itself
@@ -32,9 +33,10 @@ class Snapshot:
 
     def __init__(
         self, data_dir: str, clock: Clock, uncounted: Callable[[], Mapping[tuple[str, str], int]] = dict,
-        last: Callable[[], int] = lambda: 0,
+        last: Callable[[], int] = lambda: 0, gpu: Callable[[], Mapping[Key, float]] = dict,
     ) -> None:  # fmt: skip
         self._path, self._clock, self._uncounted, self._last = data_dir, clock, uncounted, last
+        self._gpu = gpu
         self._reading = threading.Lock()
         self._seen: Any = None
         self._numbers = Aggregates()
@@ -127,6 +129,7 @@ class Snapshot:
         values: dict[Key, Any] = {**numbers.counters, **numbers.histograms}
         self._add_uncounted(values)
         self._gauges(values)
+        values.update(self._gpu())
         return values
 
     def _add_uncounted(self, values: dict[Key, Any]) -> None:

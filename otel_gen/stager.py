@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from otel_gen import room
 from otel_gen.errors import StorageError
 from otel_gen.files import Folder, write_all
 
@@ -160,6 +161,10 @@ class Stager:
 
     def _write(self, job: Job) -> None:
         folder, part, digest = self._staging(), uuid.uuid4().hex + TEMPORARY, hashlib.sha256()
+        if room.missing(folder, job.size):
+            job.shed = "disk full"
+            self._hash(job)
+            return
         try:
             with folder.opened(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as fd:
                 failed = self._pour(job, fd, digest)

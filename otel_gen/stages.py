@@ -33,9 +33,23 @@ def _ended(span: Span) -> Record:
         "duration_seconds": seconds(span.end - span.start),
         "span_id": span.span_id,
         "parent_span_id": span.parent_id or None,
-        "attributes": custom(span.attributes)
+        "attributes": _gpu(span.attributes)
+        | custom(span.attributes)
         | (_error(span.attributes) if sc.ERROR_TYPE in span.attributes else {}),
     }
+
+
+def _gpu(attributes: dict[str, Any]) -> Record:
+    if sc.GPU_SAMPLES not in attributes:
+        return {}
+    return {name: attributes[key] for name, key in _GPU.items() if attributes.get(key) is not None}
+
+
+_GPU = {
+    "gpu_memory_peak_bytes": sc.GPU_MEMORY,
+    "gpu_utilization_peak": sc.GPU_UTILIZATION,
+    "gpu_samples": sc.GPU_SAMPLES,
+}
 
 
 def _error(attributes: dict[str, Any]) -> Record:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from otel_gen import attributes as attrs
-from otel_gen import sanitize, tracing
 from otel_gen import semconv as sc
-from otel_gen.events import Began
+from otel_gen import tracing
+from otel_gen.events import Began, SpanIds
 from otel_gen.exporter import bounded
 from otel_gen.failures import describe
+from otel_gen.gpu import Peaks
 from otel_gen.guard import guarded
 from otel_gen.handles import Generation
 from otel_gen.scope import Scope, current
@@ -20,12 +21,12 @@ _STAGE_OWN = (sc.GENERATION_ID, sc.STAGE_NAME)
 class Stage(Scope):
     """One step of a generation; a span of its own."""
 
-    __slots__ = ("_attributes", "_generation", "name")
+    __slots__ = ("_generation", "_peaks", "name")
 
     def __init__(self, generation: Generation, name: str, attributes: dict[str, Any]) -> None:
-        super().__init__(generation.capture)
-        self._generation, self.name = generation, sanitize.text(name, 256) or "stage"
-        self._attributes: dict[str, Any] = {sc.GENERATION_ID: generation.id, sc.STAGE_NAME: self.name}
+        self._generation, self.name = generation, attrs.stage_name(name)
+        super().__init__(generation.capture, {sc.GENERATION_ID: generation.id, sc.STAGE_NAME: self.name})
+        self._peaks: Peaks | None = None
         self._start(attributes)
 
     @property
@@ -37,19 +38,22 @@ class Stage(Scope):
     def _start(self, attributes: dict[str, Any]) -> None:
         if attributes:
             self._attributes.update(attrs.custom(attributes))
-        context, parent = self._stand(current.get(), tracing.current_context())
-        self.begin_span(attrs.span_name(self.name), self._attributes, context, parent)
+        self.begin_span(attrs.span_name(self.name), *self._stand(current.get(), tracing.current_context()))
         self.capture.journal.announce(self, self._begun)
+        gpu = self.capture.gpu
+        if gpu is not None:
+            self._peaks = gpu.begin()
 
-    def _stand(self, scope: Scope | None, context: Any) -> tuple[Any, Any]:
-        """Choose the context and parent: what is current inside this generation, else its root span."""
-        if scope is not None and scope.generation is self._generation:
+    def _stand(self, scope: Scope | None, context: Any) -> tuple[Any, Any, SpanIds | None]:
+        """Choose context, parent and its ids: what is current inside this generation, else its root span."""
+        root = self._generation
+        if scope is not None and scope.generation is root:
             if context is scope.context:
-                return context, scope.span
+                return context, scope.span, scope.ids
             parent = tracing.current_span(context)  # a span of the application's own stands between
             if parent.get_span_context().is_valid:
-                return context, parent
-        return tracing.within(self._generation.span, context), self._generation.span
+                return context, parent, None
+        return tracing.within(root.span, context), root.span, root.ids
 
     def _begun(self) -> bytes:
         """Encode that the stage began, on the syncer's thread, for a stage that runs for long."""
@@ -61,7 +65,7 @@ class Stage(Scope):
     @guarded
     def set(self, /, **attributes: Any) -> None:
         """Keep attributes of the stage; safe once the stage has ended."""
-        self._attributes.update(attrs.custom(attributes))
+        self.keep(attrs.custom(attributes))
 
     @guarded
     def finish(self, error: BaseException | None) -> None:
@@ -69,10 +73,10 @@ class Stage(Scope):
         self.capture.journal.withdraw(self)
         if self.capture.closed:
             return
-        status = "ok"
         if error is not None:
-            status = self._fail(error)
-        self._attributes[sc.STAGE_STATUS] = status
+            self._fail(error)
+        if self._peaks is not None:
+            self._watched(self._peaks)
         end = self.end_time()
         generation = self._generation
         ticket = self.capture.exporter.own(
@@ -82,11 +86,17 @@ class Stage(Scope):
             generation.ticket = ticket
         if generation.over:
             generation.sync_late()
-        self.end_own_span(self._attributes, end, failed=status != "ok")
+        self.end_own_span(end, failed=error is not None)
 
-    def _fail(self, error: BaseException) -> str:
+    def _watched(self, peaks: Peaks) -> None:
+        gpu = self.capture.gpu
+        if gpu is not None:
+            self.keep(gpu.end(peaks))
+
+    def _fail(self, error: BaseException) -> None:
         failure = describe(error)
-        self._attributes[sc.ERROR_TYPE] = failure.error_type
-        self._attributes[sc.ERROR_MESSAGE] = failure.message
+        status = "cancelled" if failure.error_type == "cancelled" else "error"
+        self.keep(
+            {sc.ERROR_TYPE: failure.error_type, sc.ERROR_MESSAGE: failure.message, sc.STAGE_STATUS: status}
+        )
         self.generation.failed_in(error, self.name)
-        return "cancelled" if failure.error_type == "cancelled" else "error"

@@ -13,6 +13,8 @@ from otel_gen.stages import Record
 from otel_gen.tables import AmendmentRow, ArtifactRow, Delivered
 
 PATH_KEYS: Final = {"ply": "ply_file_path", "spz": "spz_file_path"}
+SAMPLE_KEY: Final = "rejected_sample_path"
+DISK_FULL: Final = "disk full"
 _CLOSED = ("withheld", "failed", "cancelled")
 
 
@@ -95,13 +97,22 @@ def _renew(row: Delivered, verdict: Verdict) -> None:
 
 def retention(row: ArtifactRow, wall: int) -> Record:
     """Make the amendment that takes a path back whose verdict never came."""
-    key = PATH_KEYS.get(row.kind, "rejected_sample_path")
+    return _given_up(row, wall, "undecided", "undecided_keep", {})
+
+
+def shed(row: ArtifactRow, wall: int) -> Record:
+    """Make the amendment that takes a path back because the disk had no room."""
+    return _given_up(row, wall, "shed", DISK_FULL, {"shed": DISK_FULL})
+
+
+def _given_up(row: ArtifactRow, wall: int, word: str, reason: str, more: Record) -> Record:
+    waited = {} if row.kind == "rejected_sample" else {"undecided": None}
     return {
-        "event_id": f"undecided-{row.id}-{row.kind}",
+        "event_id": f"{word}-{row.id}-{row.kind}",
         "generation_id": row.id,
         "time": iso(wall),
         "kind": "output",
         "applied": True,
-        "reason": "undecided_keep",
-        "changes": {"generation": {"output": {key: None, "undecided": None}}},
+        "reason": reason,
+        "changes": {"generation": {"output": {PATH_KEYS.get(row.kind, SAMPLE_KEY): None, **waited, **more}}},
     }

@@ -11,6 +11,7 @@ from otel_gen.clock import Clock, boot_id
 from otel_gen.errors import StorageError
 from otel_gen.events import Header, encode
 from otel_gen.files import Folder
+from otel_gen.gpu import Gpu
 from otel_gen.inspecting import inspect_job
 from otel_gen.journal import Journal
 from otel_gen.leading import LeaderThread
@@ -23,6 +24,7 @@ from otel_gen.watch import Watch
 
 _FEEDBACK_SEGMENT = 64 * 1024
 _FORK_WAIT = 0.05
+_GPU_WAIT = 0.5
 
 
 class Runtime:
@@ -43,7 +45,10 @@ class Runtime:
         self.capture = Capture(
             settings, self.journal, self.stager, lambda job: inspect_job(self._staging, job), clock
         )
-        self.snapshot = Snapshot(settings.data_dir, clock, self.journal.uncounted, lambda: self.journal.last)
+        self.gpu = self.capture.gpu = Gpu(self._without_gpu)
+        self.snapshot = Snapshot(
+            settings.data_dir, clock, self.journal.uncounted, lambda: self.journal.last, self.gpu.figures
+        )
         self.watch = Watch(settings, self.snapshot, clock)
         self.leading = LeaderThread(self._tree, clock, after=self._after_pass)
         self.port = None if settings.metrics_port is None else MetricsPort(self._serve)
@@ -64,6 +69,9 @@ class Runtime:
             self.leading.start()
         if self.port is not None:
             self.port.start()
+
+    def _without_gpu(self) -> None:
+        self.capture.gpu = None
 
     def _after_pass(self, leads: bool) -> None:
         self.snapshot.refresh()
@@ -97,6 +105,7 @@ class Runtime:
         until = time.monotonic() + timeout
         self.capture.close()
         self.leading.hurry()
+        self.gpu.close(min(max(until - time.monotonic(), 0), _GPU_WAIT))
         self.stager.close(max(until - time.monotonic(), 0))
         used = bool(self.journal.last)
         self.journal.close(max(until - time.monotonic(), 0))
@@ -121,12 +130,12 @@ class Runtime:
         except StorageError:
             return False
         try:
-            left = [name for name in self.journal.names if tree.segments.exists(name)]
+            left = [name for name in self.journal.chain.names if tree.segments.exists(name)]
             found = index.open_reader(tree.dot)
             cursors = found.cursors() if found is not None else {}
             if found is not None:
                 found.close()
-            return all(cursors.get(name, -1) >= self.journal.ends.get(name, 0) for name in left)
+            return all(cursors.get(name, -1) >= self.journal.chain.ends.get(name, 0) for name in left)
         finally:
             tree.close()
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import pytest
 
 import otel_gen
 
@@ -41,15 +44,32 @@ def until(condition, timeout=20.0):
     return found
 
 
-def python(code, *args, **env):
+def python(code, *args, timeout=60, **env):
     """Run code in a fresh interpreter; gives its standard output."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "OTEL_GEN_"))}
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, args)],
-        env=clean | env, capture_output=True, text=True, timeout=60, check=False,
+        env=clean | env, capture_output=True, text=True, timeout=timeout, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@contextlib.contextmanager
+def small_disk(path, size):
+    """Mount an empty file system of this many megabytes; skips where that is not allowed."""
+    path.mkdir()
+    if (
+        os.geteuid() != 0
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={size}m", "tmpfs", path], check=False
+        ).returncode
+    ):
+        pytest.skip("mounting a small file system needs root")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "-l", path], check=True)
 
 
 def differences(one, two, path=""):

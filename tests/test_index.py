@@ -90,7 +90,11 @@ def test_the_latest_attempt_that_was_submitted_comes_before_those_that_may_have_
     ]  # fmt: skip
     with one.transaction():
         one.add_delivered(rows)
-    assert sorted(one.last_attempts("t")) == [(False, 3, "c"), (True, 2, "b")]
+    now, by_then = (True, False, False, 3, "c"), (True, True, True, 2, "b")
+    assert sorted(one.last_attempts("t", 3)) == [now, by_then]
+    assert sorted(one.last_attempts("t", 1)) == [
+        (False, False, False, 3, "c"), (False, False, True, 2, "b"), (True, True, True, 1, "a"),
+    ]  # fmt: skip
     assert one.attempts("t", 3, "c") == (2, 2, 4)
     assert one.attempt_taken("t", 4)
     assert not one.attempt_taken("t", 5)

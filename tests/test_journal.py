@@ -11,6 +11,7 @@ import time
 import pytest
 
 from otel_gen import events
+from otel_gen.backlog import Backlog
 from otel_gen.errors import StorageError
 from otel_gen.events import Began, Counted, Header, Noted
 from otel_gen.files import Folder
@@ -103,7 +104,7 @@ def test_an_event_is_durable_after_the_sync_only_and_before_it_in_the_process_mo
         assert gate.wait(30)
         real(fd)
 
-    monkeypatch.setattr("otel_gen.journal.os.fdatasync", fdatasync)
+    monkeypatch.setattr("otel_gen.chain.os.fdatasync", fdatasync)
     full, quick = place.journal(), place.journal(full=False)
     ticket, other = full.append(note(1)), quick.append(note(2))
     called = []
@@ -161,7 +162,7 @@ def test_a_full_segment_is_sealed_and_the_spare_goes_on_with_nothing_lost_betwee
     view = View(folder)
     assert len(list(view.poll())) == 200
     sealed = {source.name: source.sealed for source in view.sources.values()}
-    assert [sealed[name] for name in journal.names] == [True] * (len(journal.names) - 1) + [False]
+    assert [sealed[name] for name in journal.chain.names] == [True] * (len(journal.chain.names) - 1) + [False]
     assert not any(source.dead or source.closed for source in view.sources.values())
     view.close()
     folder.close()
@@ -194,7 +195,7 @@ def test_close_seals_syncs_and_leaves_no_spare_and_later_events_are_lost(place):
     assert place.numbers() == list(range(30))
     assert [event.closed for event in sealed_frames(place)].count(True) == 1
     assert (journal.append(note(99)), journal.last) == (LOST, ticket)
-    assert set(journal.ends) == {journal.names[-1]}
+    assert set(journal.chain.ends) == {journal.chain.names[-1]}
 
 
 def sealed_frames(place):
@@ -210,7 +211,7 @@ def sealed_frames(place):
 def test_what_an_announced_stage_breaks_does_not_keep_close_from_sealing(place):
     journal = place.journal()
     journal.append(note(1))
-    until(lambda: journal._spare)
+    until(lambda: journal.chain.spare)
     journal.TICK = journal.IDLE = 30.0
     journal._ticked = {"x"}
     journal._announced["x"] = lambda: 1 / 0
@@ -281,7 +282,7 @@ def test_what_finds_no_room_in_memory_is_lost_counted_and_said_so(place):
     lost = tickets.count(LOST)
     assert lost > 200
     assert tickets[:700] == list(range(1, 701))
-    assert journal.backlog_bytes <= journal.BACKLOG
+    assert journal.backlog_bytes <= Backlog.ROOM
     assert journal.uncounted()["shed", "event"] == lost
     assert journal.append(note(0, 20_000), sheddable=True) == LOST
     place.path.unlink()
@@ -314,7 +315,7 @@ def test_the_first_wait_takes_its_deadline_and_the_next_return_at_once_until_the
         asked.append(timeout)
         return real_wait(event, timeout)
 
-    monkeypatch.setattr("otel_gen.journal.os.fdatasync", fdatasync)
+    monkeypatch.setattr("otel_gen.chain.os.fdatasync", fdatasync)
     real_wait = threading.Event.wait
     tickets = []
     with monkeypatch.context() as patch:
@@ -349,7 +350,7 @@ def test_with_no_folder_from_the_start_one_wait_takes_its_deadline(place, monkey
 def test_a_write_that_fails_once_costs_nothing(place, monkeypatch):
     journal, real, left = place.journal(), os.pwrite, [3, 1, 4]
     journal.append(note(0))
-    until(lambda: journal._spare)
+    until(lambda: journal.chain.spare)
 
     def pwrite(fd, data, at):
         if left:
@@ -370,7 +371,7 @@ def test_a_write_that_fails_once_costs_nothing(place, monkeypatch):
 def test_a_descriptor_whose_sync_failed_is_never_synced_again_and_its_events_move(place, monkeypatch):
     journal = place.journal(size=1 << 16)
     assert journal.wait(journal.append(note(0)), 30)
-    bad, synced, real = journal._writer.fd, [], os.fdatasync
+    bad, synced, real = journal.chain.newest.fd, [], os.fdatasync
 
     def fdatasync(fd):
         synced.append(fd)
@@ -378,17 +379,17 @@ def test_a_descriptor_whose_sync_failed_is_never_synced_again_and_its_events_mov
             raise OSError(5, "I/O error")
         real(fd)
 
-    monkeypatch.setattr("otel_gen.journal.os.fdatasync", fdatasync)
+    monkeypatch.setattr("otel_gen.chain.os.fdatasync", fdatasync)
     tickets = fill(journal, 5, first=1)
     assert journal.wait(tickets[-1], 30)
     assert all(journal.wait(journal.append(note(n)), 30) for n in range(6, 9))
     assert synced.count(bad) == 1
     assert place.numbers() == list(range(9))
-    assert len(place.names()) == len(journal.names) == 2
+    assert len(place.names()) == len(journal.chain.names) == 2
     assert [c.n for c in until(lambda: place.read(Counted))] == [1]
     journal.close()
     assert place.numbers() == list(range(9))
-    old, fresh = (place.path / name for name in journal.names)
+    old, fresh = (place.path / name for name in journal.chain.names)
     copied = fresh.read_bytes()
     assert note(0) not in copied, "what was synced before need not move"
     assert all(note(n) in copied for n in range(1, 9))
@@ -399,23 +400,23 @@ def test_a_descriptor_whose_sync_failed_is_never_synced_again_and_its_events_mov
 def test_the_segment_that_events_moved_out_of_is_sealed_so_that_it_can_go(place, monkeypatch):
     journal = place.journal(size=1 << 16)
     assert journal.wait(journal.append(note(0)), 30)
-    bad, real = journal._writer.fd, os.fdatasync
+    bad, real = journal.chain.newest.fd, os.fdatasync
 
     def fdatasync(fd):
         if fd == bad:
             raise OSError(5, "I/O error")
         real(fd)
 
-    monkeypatch.setattr("otel_gen.journal.os.fdatasync", fdatasync)
+    monkeypatch.setattr("otel_gen.chain.os.fdatasync", fdatasync)
     assert journal.wait(journal.append(note(1)), 30)
-    assert [source.name for source in sealed_frames(place)] == journal.names[:1]
+    assert [source.name for source in sealed_frames(place)] == journal.chain.names[:1]
 
 
 @pytest.mark.parametrize("call", ["fdatasync", "fsync"])
 def test_a_disk_that_cannot_sync_for_long_does_not_fill_with_copies(place, monkeypatch, call):
     journal = place.journal()
     assert journal.wait(journal.append(note(0)), 30)
-    until(lambda: journal._spare)
+    until(lambda: journal.chain.spare)
     tries, real, broken = [], getattr(os, call), [True]
 
     def sync(fd):
@@ -451,7 +452,7 @@ def test_nothing_is_durable_in_a_folder_that_is_gone_and_cannot_be_made_again(pl
     journal = place.journal(size=1 << 16)
     fill(journal, 3)
     assert journal.wait(journal.last, 30)
-    until(lambda: journal._spare)
+    until(lambda: journal.chain.spare)
     shutil.rmtree(place.path)
     place.path.write_text("a file where the folder belongs")
     ticket = journal.append(note(3))
@@ -466,13 +467,13 @@ def test_removing_the_folder_again_and_again_leaves_no_descriptor_open(place):
     journal = place.journal(size=1 << 16)
     fill(journal, 3)
     assert journal.wait(journal.last, 30)
-    until(lambda: journal._spare)
+    until(lambda: journal.chain.spare)
     counts = []
     for n in range(6):
         shutil.rmtree(place.path)
         assert journal.wait(journal.append(note(3 + n)), 30)
         until(lambda: place.path.exists() and place.names() and place.names(SPARE))
-        until(lambda: not journal._old)
+        until(lambda: not journal.chain.old)
         counts.append(len(os.listdir("/proc/self/fd")))
     assert counts[-1] == counts[0]
     assert place.numbers() == list(range(9))
@@ -484,7 +485,7 @@ def test_forget_in_a_forked_child_writes_nothing_and_frees_no_lock_of_its_parent
     journal = place.journal()
     fill(journal, 5, size=100)
     assert journal.wait(journal.last, 30)
-    until(lambda: journal._spare)
+    until(lambda: journal.chain.spare)
     before = {name: (place.path / name).read_bytes() for name in os.listdir(place.path)}
     journal.hold()
     pid = os.fork()
@@ -524,7 +525,7 @@ class Numbers:
 def test_an_append_in_the_middle_of_an_append_loses_neither(place, monkeypatch, before, fails):
     journal = place.journal(size=1 << 16)
     journal.append(note(0))
-    until(lambda: journal._spare)
+    until(lambda: journal.chain.spare)
     handled, inside, real = [], [], os.pwrite
 
     def handler(*_):
@@ -594,9 +595,9 @@ def test_errors_of_opening_the_folder_never_reach_the_caller(place):
         calls.append(1)
         raise StorageError("there", "no", "see") if len(calls) % 2 else OSError(13, "no")
 
-    journal._open_folder, works = refuse, journal._open_folder
+    journal.chain.open_folder, works = refuse, journal.chain.open_folder
     fill(journal, 5)
     until(lambda: len(calls) > 4)
-    journal._open_folder = works
+    journal.chain.open_folder = works
     assert journal.wait(journal.last, 30)
     assert place.numbers() == list(range(5))

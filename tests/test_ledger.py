@@ -279,7 +279,7 @@ def test_old_lines_of_totals_are_added_up_and_the_numbers_stay(world, monkeypatc
 
 def test_an_older_segment_that_waits_for_a_verdict_outlives_the_retirement_of_later_ones(world):
     worker = world.worker()
-    worker.journal._size = 4096
+    worker.journal.chain.size = 4096
     first = worker.start().submitted().end()
     for _ in range(40):
         worker.start().withheld().end()

@@ -128,7 +128,7 @@ def test_what_does_not_fit_into_memory_is_given_up_and_room_comes_back(staged, m
 def test_a_large_open_file_takes_no_room_in_memory(staged, tmp_path):
     path = tmp_path / "a.ply"
     path.write_bytes(b"x")
-    assert staged(os.open(path, os.O_RDONLY), size=1 << 40).shed == ""
+    assert staged(os.open(path, os.O_RDONLY), size=1 << 30).shed == ""
 
 
 def test_a_job_for_a_closed_stager_is_given_up_at_once(tmp_path):

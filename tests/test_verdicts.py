@@ -190,6 +190,50 @@ def test_a_task_id_means_its_latest_submitted_attempt(world):
     assert [gen.record["outcome"] for gen in (first, second, third)] == ["unscored", "accepted", "withheld"]
 
 
+@pytest.mark.parametrize("seen", ["at once", "late", "after a restart"])
+def test_a_task_id_means_the_attempt_that_was_submitted_when_the_verdict_came(world, seen):
+    worker = world.worker()
+    task, scores = {sc.TASK_ID: "task-1"}, (0.0, 0.7, 0.8)
+    gens = []
+    for score in scores:
+        gens.append(worker.start(**task).submitted().end())
+        world.now += 1
+        worker.feedback(None, score, task_id="task-1")
+        if seen == "at once":
+            world.step()
+        world.now += 1
+    if seen == "after a restart":
+        world.restart()
+    world.step()
+    assert [gen.record["validator_feedback"]["score"] for gen in gens] == list(scores)
+    assert world.amendments() == []
+
+
+def test_a_verdict_that_came_first_means_the_attempt_that_turns_up(world):
+    worker = world.worker()
+    worker.feedback(None, 0.7, task_id="task-1")
+    world.step(later=1)
+    gen = worker.start(**{sc.TASK_ID: "task-1"}).submitted().end()
+    world.step(later=1)
+    assert gen.record["outcome"] == "accepted"
+
+
+@pytest.mark.parametrize("seen", ["at once", "late"])
+def test_a_late_verdict_proves_the_attempt_of_its_time_not_one_submitted_since(world, seen):
+    worker = world.worker()
+    task = {sc.TASK_ID: "task-1"}
+    first = worker.start(**task).end()
+    world.step(later=1)
+    worker.feedback(None, 0.7, task_id="task-1")
+    world.step(later=1) if seen == "at once" else None
+    world.now += 1
+    second = worker.start(**task).submitted().end()
+    world.step(later=1)
+    worker.feedback(second, 0.0)
+    world.step(later=1)
+    assert [gen.record["outcome"] for gen in (first, second)] == ["accepted", "rejected"]
+
+
 def test_feedback_that_no_generation_turns_up_for_is_set_aside_and_counted(world):
     worker = world.worker(feedback_timeout=0.0)
     worker.feedback(None, 0.5, id="0" * 8 + "-0000-0000-0000-" + "0" * 12)

@@ -23,7 +23,7 @@ def test_what_stands_behind_damage_of_a_rolled_segment_is_read_once_its_owner_is
     journal = Journal(lambda: Folder.root(str(tmp_path)), header, full=False, size=4096)
     for n in range(100):
         journal.append(events.encode(Noted(f"g{n}", 1, 1, {"n": n, "x": "x" * 60})))
-    path = tmp_path / journal.names[0]
+    path = tmp_path / journal.chain.names[0]
     at = path.read_bytes().index(b'"g5"')
     with path.open("r+b") as file:
         os.pwrite(file.fileno(), b"?", at)

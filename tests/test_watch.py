@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import pytest
 import otel_gen
 from otel_gen import semconv as sc
 from otel_gen.clock import Clock
+from otel_gen.leader import Leader
 from otel_gen.leading import LeaderThread
 from otel_gen.settings import Settings
 from otel_gen.snapshot import Snapshot
@@ -179,6 +181,39 @@ def test_what_is_raised_after_a_pass_does_not_end_the_leaders_thread(tmp_path):
     finally:
         thread.stop(5)
     assert all(passes)
+
+
+def test_a_leader_that_fails_and_cannot_even_be_closed_is_followed_by_another(tmp_path, monkeypatch):
+    steps, closed = [], []
+
+    def step(self):
+        steps.append(self)
+        if len(steps) == 1:
+            raise ValueError("a pass that fails")
+
+    def close(self):
+        closed.append(self)
+        raise OSError("a file that cannot be closed")
+
+    class Loud(logging.Handler):
+        def emit(self, record):
+            raise RuntimeError("a log handler of the application")
+
+    monkeypatch.setattr(Leader, "step", step)
+    monkeypatch.setattr(Leader, "close", close)
+    loud = Loud()
+    logging.getLogger("otel_gen").addHandler(loud)
+    thread = LeaderThread(lambda: Tree(str(tmp_path / "data")), Clock())
+    thread.start()
+    try:
+        until(lambda: len(steps) > 2)
+        assert closed == steps[:1]
+        assert steps[1] is not steps[0]
+        assert steps[2] is steps[1]
+    finally:
+        logging.getLogger("otel_gen").removeHandler(loud)
+        with contextlib.suppress(OSError):
+            thread.stop(5)
 
 
 def test_a_configured_process_says_its_totals_and_warnings(data_dir, caplog):

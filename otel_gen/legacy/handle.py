@@ -126,11 +126,10 @@ class Logged(Generation):
             self._stage(name, self.start_wall + max(self.heard - self.start_boot, 0), round(seconds * 1e9))
 
     def _stage(self, name: str, end: int, took: int) -> None:
-        attributes = {sc.GENERATION_ID: self.id, sc.STAGE_NAME: name, sc.STAGE_STATUS: "ok"}
+        attributes = {sc.GENERATION_ID: self.id, sc.STAGE_NAME: name}
         start, context = max(end - took, 0), tracing.within(self.span, tracing.EMPTY)
         span, own, ids = self.capture.tracing.start(
-            attrs.span_name(name), lambda: self.capture.visible(attributes), context,
-            self.span.get_span_context(), start,
+            attrs.span_name(name), self.capture.visible, attributes, context, self.span, self.ids, start
         )  # fmt: skip
         ticket = self.capture.exporter.own(name, ids, attributes, start, end, self.heard)
         self.ticket = max(self.ticket, ticket)
@@ -149,6 +148,6 @@ class Logged(Generation):
             if self._ended:
                 return
             if final:
-                self._attributes[sc.FINAL] = True
+                self.keep({sc.FINAL: True})
             self.finish(None)
         self._mark.append(True)

@@ -48,5 +48,5 @@ def is_known(root: Folder, generation_id: str | None = None, task_id: str | None
         return True
     with usable_index(root) as known:
         if known is not None:
-            return bool(known.last_attempts(task_id or ""))
+            return bool(known.last_attempts(task_id or "", 0))
     return any(record["metadata"].get("task_id") == task_id for record in history.records(root))

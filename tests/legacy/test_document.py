@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import re
 import signal
 import threading
+from pathlib import Path
 
 import httpx
 import pytest
@@ -72,6 +74,21 @@ def test_the_guide_gives_a_record_for_each_start_and_feedback_of_another_process
     image = records[ids["image"]]["task"]
     assert image["prompt"] == f"[BASE64_IMAGE_HASH:{image['base64_image_hash']}]"
     assert (data_dir / image["image_file_path"]).exists()
+
+
+def test_the_example_of_the_page_runs_and_its_late_verdict_counts(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "legacy.md").read_text()
+    (example,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    assert len([line for line in example.splitlines() if line.strip()]) <= 15
+    out = python(
+        f"import os, sys; os.chdir(sys.argv[1])\n{example}\nimport otel_gen; otel_gen.shutdown()", tmp_path
+    )
+    assert out == "1\n"
+    (record,) = checked(tmp_path / "data").values()
+    assert (record["outcome"], record["validator_feedback"]["score"]) == ("accepted", 0.81)
+    assert record["miner_config"] == {"sdxl_turbo_steps": 4}
+    (started,) = lines(tmp_path / "data", "miner_config_history.jsonl")[:1]
+    assert started["reason"] == "Miner startup"
 
 
 def ask_in_vain(service):

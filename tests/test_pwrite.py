@@ -1,0 +1,93 @@
+"""Pwrite: where others wait for the interpreter's lock it is kept; a slow disk has it given up again."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+
+import pytest
+
+from otel_gen import pwrite as module
+from otel_gen.pwrite import pwrite
+
+
+@pytest.fixture
+def file(tmp_path):
+    fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    yield fd
+    os.close(fd)
+
+
+@pytest.fixture
+def kept(monkeypatch):
+    """Count the writes that keep the lock; the first `slow` of them take long."""
+    calls, real = [], module._kept
+    assert real is not None
+
+    def write(fd, data, size, at):
+        calls.append(at)
+        if len(calls) <= write.slow:
+            time.sleep(module.SLOW * 1.5)
+        return real(fd, data, size, at)
+
+    write.slow = 0
+    monkeypatch.setattr(module, "_kept", write)
+    monkeypatch.setattr(module, "_keep_until", 0.0)
+    monkeypatch.setattr(module, "_give_up_until", 0.0)
+    monkeypatch.setattr(module, "WANTED", math.inf)
+    write.calls = calls
+    return write
+
+
+def wanted(monkeypatch, seconds=60.0):
+    monkeypatch.setattr(module, "_keep_until", time.monotonic() + seconds)
+
+
+def test_both_ways_write_the_same_bytes(file, kept, monkeypatch):
+    assert pwrite(file, b"a\0b", 3) == 3
+    assert kept.calls == []
+    wanted(monkeypatch)
+    assert pwrite(file, b"c\0d", 6) == 3
+    assert kept.calls == [6]
+    assert os.pread(file, 9, 0) == b"\0\0\0a\0bc\0d"
+
+
+def test_a_write_that_waited_for_the_lock_has_the_next_ones_keep_it(file, kept, monkeypatch):
+    monkeypatch.setattr(module, "WANTED", 0.0)
+    pwrite(file, b"x", 0)
+    pwrite(file, b"x", 1)
+    assert kept.calls == [1]
+
+
+def test_a_write_that_the_kernel_held_has_the_lock_given_up(file, kept, monkeypatch):
+    kept.slow = 1
+    wanted(monkeypatch)
+    for at in range(4):
+        pwrite(file, b"x", at)
+    assert kept.calls == [0]
+    monkeypatch.setattr(module, "WANTED", 0.0)
+    pwrite(file, b"x", 4)
+    pwrite(file, b"x", 5)
+    assert kept.calls == [0], "for some seconds it is not kept whatever the others want"
+
+
+def test_a_disk_whose_sync_is_overdue_has_the_lock_given_up(file, kept, monkeypatch):
+    wanted(monkeypatch)
+    pwrite(file, b"x", 0, time.monotonic() - 1)
+    assert kept.calls == []
+    pwrite(file, b"x", 0, time.monotonic() + 60)
+    assert kept.calls == [0]
+
+
+def test_an_error_is_that_of_the_operating_system(kept, monkeypatch):
+    wanted(monkeypatch)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        pwrite(-1, b"x", 0)
+    assert kept.calls == [0]
+
+
+def test_without_the_c_library_the_lock_is_given_up_as_ever(file, kept, monkeypatch):
+    monkeypatch.setattr(module, "_kept", None)
+    wanted(monkeypatch)
+    assert pwrite(file, b"xy", 0) == 2
