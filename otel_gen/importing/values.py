@@ -1,4 +1,4 @@
-"""Values of old records: times, parts and hashes as they were written by many versions."""
+"""Values of old records: times and hashes as they were written by many versions."""
 
 from __future__ import annotations
 
@@ -24,12 +24,6 @@ def moment(value: Any) -> int | None:
         return max(parse_iso(_FRACTION.sub(lambda m: m[1][:7].ljust(7, "0"), value.strip())), 0)
     except (ValueError, OverflowError):
         return None
-
-
-def part(value: dict[str, Any], name: str) -> dict[str, Any]:
-    """Give an object of a record; an empty one where it is null, missing or something else."""
-    found = value.get(name)
-    return found if isinstance(found, dict) else {}
 
 
 def digest(value: Any) -> str:
