@@ -20,8 +20,9 @@ from otel_gen.errors import StorageError
 from otel_gen.importing.findings import KINDS, LOST
 from otel_gen.importing.run import import_legacy
 from otel_gen.readers.verify import verify
+from otel_gen.recover import recover
 from tests.importing import corpus
-from tests.support import HISTORY, lines, until
+from tests.support import AMENDMENTS, HISTORY, lines, until
 from tests.world import validator
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "trellis_service_events.csv"
@@ -142,6 +143,16 @@ def test_a_verdict_that_came_after_the_first_import_is_an_amendment(source, data
     assert import_legacy(source, data_dir).records == 0
     (record,) = records(data_dir).values()
     assert (record["outcome"], record["validator_feedback"]["score"]) == ("accepted", 0.9)
+
+
+def test_a_verdict_that_comes_after_the_import_joins_the_imported_record(source, data_dir):
+    (source / HISTORY).write_text(json.dumps(corpus.old("one")) + "\n")
+    import_legacy(source, data_dir)
+    assert otel_gen.feedback(corpus.id_of("one"), score=0.7, validator_uid=57, data_dir=data_dir)
+    recover(str(data_dir))
+    (record,) = records(data_dir).values()
+    assert (record["outcome"], record["validator_feedback"]["score"]) == ("accepted", 0.7)
+    assert len(lines(data_dir, AMENDMENTS)) == 1
 
 
 @pytest.mark.crash
