@@ -10,14 +10,17 @@ from otel_gen.clock import parse_iso
 
 _FRACTION = re.compile(r"(\.\d+)")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_LATEST = 4e9  # seconds since 1970
+_LATEST = 4 * 10**18  # ns since 1970: a duration still fits behind it
 
 
 def moment(value: Any) -> int | None:
     """Read a time, with or without zone and with any number of decimals; None for what is none."""
     plain = sanitize.number(value)
-    if plain is not None:
-        return int(plain * 1e9) if 0 < plain < _LATEST else None
+    found = _parsed(value) if plain is None else plain * 1e9 if plain > 0 else None
+    return int(found) if found is not None and 0 <= found < _LATEST else None
+
+
+def _parsed(value: Any) -> int | None:
     if not isinstance(value, str) or len(value) > 64:
         return None
     try:

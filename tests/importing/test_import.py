@@ -19,6 +19,7 @@ from otel_gen.cli.app import app
 from otel_gen.errors import StorageError
 from otel_gen.importing.findings import KINDS, LOST
 from otel_gen.importing.run import import_legacy
+from otel_gen.readers.stats import stats
 from otel_gen.readers.verify import verify
 from otel_gen.recover import recover
 from tests.importing import corpus
@@ -71,6 +72,24 @@ def test_every_generation_of_every_file_is_a_record_and_everything_odd_is_told(s
     assert told == set(report.found)
     assert not report.ok
     assert {record["metadata"]["source"] for record in found.values()} == {"legacy"}
+
+
+@pytest.mark.parametrize("n", [300, pytest.param(1000, marks=pytest.mark.slow)])
+def test_whatever_stands_in_a_line_it_becomes_a_record_or_is_told(source, data_dir, n):
+    (source / "ply_files").mkdir()
+    (source / "ply_files" / "one.ply").write_bytes(corpus.PLY)
+    (source / HISTORY).write_text("".join(json.dumps(one) + "\n" for one in corpus.strange(n, seed=n)))
+    report = import_legacy(source, data_dir)
+    passed = sum(report.found[what].n for what in ("duplicate id", "not a record") if what in report.found)
+    assert report.records == n - passed
+    assert report.records > 0.98 * n
+    assert {"artifact is missing", "artifact path leads outside", "timestamp cannot be read"} <= set(
+        report.found
+    )
+    found = records(data_dir)
+    assert len(found) == len(lines(data_dir)) == report.records
+    assert sum(stats(data_dir).outcomes.values()) == report.records
+    assert import_legacy(source, data_dir).records == 0
 
 
 def test_what_a_record_said_it_still_says(source, data_dir):

@@ -94,6 +94,14 @@ def test_no_old_line_whatever_is_in_it_breaks_a_figure(stand, data_dir, parts):
         assert CliRunner().invoke(app, [command, "--data-dir", str(data_dir)]).exit_code == 0
 
 
+def test_whatever_stands_in_the_lines_all_readers_go_on(stand, data_dir):
+    stand(*corpus.strange(300, seed=7))
+    shown = record_one(data_dir)["total_generations"]
+    assert shown > 150
+    assert sum(stats(data_dir).outcomes.values()) == shown
+    assert CliRunner().invoke(app, ["tail", "-n", "400", "--data-dir", str(data_dir)]).exit_code == 0
+
+
 def test_an_outcome_read_from_an_old_line_is_the_one_that_an_import_settles(data_dir, tmp_path):
     folder = tmp_path / "old"
     folder.mkdir()
