@@ -45,9 +45,15 @@ def _to_the_second(seconds: int) -> str:
 
 
 def parse_iso(text: str) -> int:
-    """Read an ISO 8601 timestamp as wall nanoseconds; one without zone is UTC. Raises ValueError."""
+    """Read an ISO 8601 timestamp as wall nanoseconds; one without zone is UTC.
+
+    Raises ValueError, also outside of what 64 bits hold (1677 to 2262): the index could not keep it.
+    """
     moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=timezone.utc)
     whole = moment.replace(microsecond=0)
-    return int(whole.timestamp()) * 1_000_000_000 + moment.microsecond * 1000
+    found = int(whole.timestamp()) * 1_000_000_000 + moment.microsecond * 1000
+    if abs(found) >= 1 << 63:
+        raise ValueError(f"{text} is too far away")
+    return found

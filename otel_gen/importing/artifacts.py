@@ -87,7 +87,7 @@ def _parts(path: str) -> list[str] | None:
     below = _BELOW.search(path.replace("\\", "/"))
     parts = (below[1] if below else path).split("/")
     outside = path.startswith("/") and not below
-    return None if outside or "\0" in path or any(part in ("", ".", "..") for part in parts) else parts
+    return None if outside or any(part in ("", ".", "..") for part in parts) else parts
 
 
 def _open_below(root: str, parts: list[str]) -> int | None:
@@ -97,7 +97,7 @@ def _open_below(root: str, parts: list[str]) -> int | None:
         for part in parts[:-1]:
             at = _step(at, part, _FOLDER)
         fd = _step(at, parts[-1], _PLAIN)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: no name that a file can have
         return None
     if stat.S_ISREG(os.fstat(fd).st_mode):
         return fd

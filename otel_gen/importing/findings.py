@@ -18,6 +18,7 @@ KINDS: Final = {
     "archive is damaged": LOST,
     "artifact is not what its hash says": LOST,
     "artifact path leads outside": LOST,
+    "stands in this data_dir, unreadable": LOST,
     "not UTF-8": MENDED,
     "NaN or Infinity": MENDED,
     "null where an object belongs": MENDED,

@@ -13,10 +13,12 @@ from otel_gen import sanitize
 from otel_gen import semconv as sc
 from otel_gen.events import Feedback, canonical
 from otel_gen.foreign import valid_id
+from otel_gen.history import is_record
 from otel_gen.images import input_image
 from otel_gen.importing.lines import Raw
-from otel_gen.importing.values import digest, moment, part
+from otel_gen.importing.values import digest, moment
 from otel_gen.legacy import words
+from otel_gen.older import part
 
 SOURCE = "legacy"
 """`metadata.source` of an imported record."""
@@ -50,6 +52,8 @@ class Old:
     verdict: Feedback | None
     image: str | None
     """An image in base64 where the prompt was one."""
+    readable: bool
+    """Readers take the line as it is."""
     files: list[File]
     mended: list[str] = field(default_factory=list)
 
@@ -101,7 +105,7 @@ class _Reading:
         mended = list(dict.fromkeys(self.mended))
         return Old(
             id_, self.raw.place, self.raw.pending, start, end, attributes, stages, verdict, image,
-            self._files(), mended,
+            is_record(self.raw.value) and not self.raw.mended, self._files(), mended,
         )  # fmt: skip
 
     def _id(self) -> str:

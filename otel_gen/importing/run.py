@@ -16,7 +16,7 @@ from otel_gen.events import Span
 from otel_gen.exporter import JournalExporter
 from otel_gen.importing.artifacts import Artifacts
 from otel_gen.importing.findings import ImportReport
-from otel_gen.importing.lines import ARCHIVE, Raw, files_of, objects
+from otel_gen.importing.lines import ARCHIVE, files_of, objects
 from otel_gen.importing.old import SOURCE, Old, understand, why_not
 from otel_gen.settings import Policy, resolve
 from otel_gen.tables import Delivered
@@ -24,6 +24,7 @@ from otel_gen.tree import Tree
 from otel_gen.wiring import Runtime
 
 BATCH = 500
+_NOT_CHOSEN: tuple[tuple[bool, ...], int] = ((), -1)
 _LONG = 315_360_000.0
 _POLICY = Policy(
     feedback_timeout=_LONG, rejected_sample_rate=1.0, rejected_sample_max_bytes=1 << 60, undecided_keep=_LONG
@@ -55,7 +56,7 @@ class _Import:
         self._choose()
         batch: list[Old] = []
         for number, old in self._read(lambda *_: None):
-            if self._chosen[old.id][1] != number:
+            if self._chosen.get(old.id, _NOT_CHOSEN)[1] != number:
                 continue
             batch.append(old)
             if len(batch) >= BATCH:
@@ -68,6 +69,9 @@ class _Import:
     def _choose(self) -> None:
         for number, old in self._read(self.report.note):
             here = self._stands_here(old.place)
+            if here and not old.readable:
+                self.report.note("stands in this data_dir, unreadable", old.place)
+                continue
             rank = (here, *old.rank)
             best = self._chosen.get(old.id)
             if best is not None:
@@ -76,7 +80,7 @@ class _Import:
             if here:
                 self.report.note("stands in this data_dir", old.place)
             if best is None or rank > best[0]:
-                self._chosen[old.id] = (rank, -1 if here else number)
+                self._chosen[old.id] = (rank, _NOT_CHOSEN[1] if here else number)
 
     def _read(self, note: Any) -> Iterator[tuple[int, Old]]:
         """Read all objects that are old records, numbered; the same each time."""
@@ -88,12 +92,8 @@ class _Import:
                 if reason:
                     note(reason, raw.place)
                 else:
-                    yield number, self._understood(raw)
+                    yield number, understand(raw)
         self.report.lines = number
-
-    @staticmethod
-    def _understood(raw: Raw) -> Old:
-        return understand(raw)
 
     def _stands_here(self, place: str) -> bool:
         """Tell whether a line is one of the data_dir's own history: it is read there as it is."""

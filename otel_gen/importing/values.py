@@ -1,4 +1,4 @@
-"""Values of old records: times, parts and hashes as they were written by many versions."""
+"""Values of old records: times and hashes as they were written by many versions."""
 
 from __future__ import annotations
 
@@ -10,26 +10,23 @@ from otel_gen.clock import parse_iso
 
 _FRACTION = re.compile(r"(\.\d+)")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_LATEST = 4e9  # seconds since 1970
+_LATEST = 4 * 10**18  # ns since 1970: a duration still fits behind it
 
 
 def moment(value: Any) -> int | None:
     """Read a time, with or without zone and with any number of decimals; None for what is none."""
     plain = sanitize.number(value)
-    if plain is not None:
-        return int(plain * 1e9) if 0 < plain < _LATEST else None
+    found = _parsed(value) if plain is None else plain * 1e9 if plain > 0 else None
+    return int(found) if found is not None and 0 <= found < _LATEST else None
+
+
+def _parsed(value: Any) -> int | None:
     if not isinstance(value, str) or len(value) > 64:
         return None
     try:
         return max(parse_iso(_FRACTION.sub(lambda m: m[1][:7].ljust(7, "0"), value.strip())), 0)
     except (ValueError, OverflowError):
         return None
-
-
-def part(value: dict[str, Any], name: str) -> dict[str, Any]:
-    """Give an object of a record; an empty one where it is null, missing or something else."""
-    found = value.get(name)
-    return found if isinstance(found, dict) else {}
 
 
 def digest(value: Any) -> str:

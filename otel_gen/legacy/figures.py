@@ -7,9 +7,10 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from otel_gen import index
+from otel_gen import index, sanitize
 from otel_gen.errors import OtelGenError
 from otel_gen.files import Folder
+from otel_gen.older import part
 from otel_gen.readers.records import read
 from otel_gen.store import IMAGES, OUTPUTS, SAMPLES
 from otel_gen.tree import DOT
@@ -29,8 +30,9 @@ def stats(data_dir: str, last: str = "") -> dict[str, Any]:
     for record in _records(data_dir):
         total += 1
         accepted += bool(record["validator_feedback"].get("accepted"))
-        clip = ((record["generation"].get("output") or {}).get("quality_metrics") or {}).get("clip_score")
-        clips += [clip] if isinstance(clip, (int, float)) else []
+        quality = part(record["generation"]["output"], "quality_metrics")
+        clip = sanitize.number(quality.get("clip_score"))
+        clips += [] if clip is None else [clip]
     if not total:
         return {"total_generations": 0}
     return {

@@ -10,6 +10,7 @@ from typing import Any
 from otel_gen import history
 from otel_gen.files import Folder
 from otel_gen.history import History
+from otel_gen.older import completed
 from otel_gen.overlay import overlay
 from otel_gen.record import Record
 
@@ -34,7 +35,12 @@ def overlaid(found: History) -> Iterator[Record]:
     amended = amendments(found)
     for part in found.months:
         for record in history.records_in(part):
-            yield overlay(record, amended.get(record["metadata"]["generation_id"], []))
+            yield seen(record, amended)
+
+
+def seen(record: Record, amended: dict[str, list[Record]]) -> Record:
+    """Give a record as readers see it: complete, with what came later laid over."""
+    return overlay(completed(record), amended.get(record["metadata"]["generation_id"], []))
 
 
 def amendments(found: History) -> dict[str, list[Record]]:

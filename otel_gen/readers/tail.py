@@ -12,8 +12,8 @@ from otel_gen import history
 from otel_gen.files import Folder
 from otel_gen.history import History, Part
 from otel_gen.lines import HISTORY
-from otel_gen.overlay import overlay
-from otel_gen.readers.records import amendments
+from otel_gen.older import completed
+from otel_gen.readers.records import amendments, seen
 from otel_gen.record import Record
 
 PAUSE = 0.25
@@ -35,7 +35,7 @@ def _last(files: History, n: int) -> list[Record]:
     amended = amendments(files)
     for part in reversed(files.months):
         for record in reversed(_ends(part, n - len(found))):
-            found.appendleft(overlay(record, amended.get(record["metadata"]["generation_id"], [])))
+            found.appendleft(seen(record, amended))
     return list(found)
 
 
@@ -68,7 +68,7 @@ def follow(
         yield from newest
         while True:
             wait()
-            yield from place.news(root)
+            yield from map(completed, place.news(root))
     finally:
         place.close()
         root.close()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import copy
 import gzip
 import hashlib
 import json
+import random
 import uuid
 from pathlib import Path
 
@@ -115,6 +117,38 @@ def odd():
         ("[1, 2, 3]", "not a record"),
         ("\x00\x00\x00", "not JSON"),
     ]  # fmt: skip
+
+
+STRANGE = [
+    None, True, 0, -1, 1e308, 10**30, -(10**30), float("nan"), float("inf"), "", "x", "\ud800", "\0", "NaN", "0.5",
+    "9999-12-31T23:59:59+00:00", "0001-01-01T00:00:00+00:00", "2262-04-11T23:47:16.9+00:00", "2025-13-45T99:99:99",
+    "y" * 70_000, "[BASE64_IMAGE_HASH:sha256:zz]", "../../x", "/etc/passwd", "images/../ply_files/one.ply",
+    "ply_files/\ud800.ply", "ply_files/\0", [], [1], {}, {"a": {"b": [{}]}}, {"x": "y" * 300_000},
+    {f"k{n}": n for n in range(3000)},
+]  # fmt: skip
+
+
+def strange(n, seed):
+    """`n` records in which some parts, whatever they are, were replaced by anything or left out."""
+    chance = random.Random(seed)
+    for number in range(n):
+        record = chance.choice(list(good().values()))
+        record["metadata"]["generation_id"] = id_of(f"strange {number}")
+        for _ in range(chance.choice((1, 1, 2, 5))):
+            *path, last = chance.choice([path for path in _paths(record) if path[-1] != "generation_id"])
+            at = record
+            for key in path:
+                at = at[key]
+            at[last] = copy.deepcopy(chance.choice(STRANGE))
+            if chance.random() < 0.15:
+                del at[last]
+        yield record
+
+
+def _paths(value, path=()):
+    for key, inner in value.items() if isinstance(value, dict) else ():
+        yield (*path, key)
+        yield from _paths(inner, (*path, key))
 
 
 def write(folder: Path):

@@ -19,10 +19,11 @@ from otel_gen.cli.app import app
 from otel_gen.errors import StorageError
 from otel_gen.importing.findings import KINDS, LOST
 from otel_gen.importing.run import import_legacy
+from otel_gen.readers.stats import stats
 from otel_gen.readers.verify import verify
 from otel_gen.recover import recover
 from tests.importing import corpus
-from tests.support import lines, until
+from tests.support import AMENDMENTS, HISTORY, lines, until
 from tests.world import validator
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "trellis_service_events.csv"
@@ -46,6 +47,13 @@ def records(data_dir):
     return dict(found)
 
 
+def written(data_dir, *, whole=False):
+    """How many bytes, or whole lines, the history holds; a torn last line counts as none."""
+    history = data_dir / HISTORY
+    data = history.read_bytes() if history.exists() else b""
+    return data.count(b"\n") if whole else len(data)
+
+
 def contents(data_dir):
     return {name: (data_dir / name).read_bytes() for name in os.listdir(data_dir) if name.endswith(".jsonl")}
 
@@ -64,6 +72,24 @@ def test_every_generation_of_every_file_is_a_record_and_everything_odd_is_told(s
     assert told == set(report.found)
     assert not report.ok
     assert {record["metadata"]["source"] for record in found.values()} == {"legacy"}
+
+
+@pytest.mark.parametrize("n", [300, pytest.param(1000, marks=pytest.mark.slow)])
+def test_whatever_stands_in_a_line_it_becomes_a_record_or_is_told(source, data_dir, n):
+    (source / "ply_files").mkdir()
+    (source / "ply_files" / "one.ply").write_bytes(corpus.PLY)
+    (source / HISTORY).write_text("".join(json.dumps(one) + "\n" for one in corpus.strange(n, seed=n)))
+    report = import_legacy(source, data_dir)
+    passed = sum(report.found[what].n for what in ("duplicate id", "not a record") if what in report.found)
+    assert report.records == n - passed
+    assert report.records > 0.98 * n
+    assert {"artifact is missing", "artifact path leads outside", "timestamp cannot be read"} <= set(
+        report.found
+    )
+    found = records(data_dir)
+    assert len(found) == len(lines(data_dir)) == report.records
+    assert sum(stats(data_dir).outcomes.values()) == report.records
+    assert import_legacy(source, data_dir).records == 0
 
 
 def test_what_a_record_said_it_still_says(source, data_dir):
@@ -129,7 +155,7 @@ def test_a_second_import_writes_nothing_and_says_so(source, data_dir):
 
 
 def test_a_verdict_that_came_after_the_first_import_is_an_amendment(source, data_dir):
-    line = source / "generation_history.jsonl"
+    line = source / HISTORY
     line.write_text(json.dumps(corpus.old("one")) + "\n")
     import_legacy(source, data_dir)
     line.write_text(json.dumps(corpus.old("one", validator_feedback=corpus.feedback(0.9))) + "\n")
@@ -138,28 +164,40 @@ def test_a_verdict_that_came_after_the_first_import_is_an_amendment(source, data
     assert (record["outcome"], record["validator_feedback"]["score"]) == ("accepted", 0.9)
 
 
+def test_a_verdict_that_comes_after_the_import_joins_the_imported_record(source, data_dir):
+    (source / HISTORY).write_text(json.dumps(corpus.old("one")) + "\n")
+    import_legacy(source, data_dir)
+    assert otel_gen.feedback(corpus.id_of("one"), score=0.7, validator_uid=57, data_dir=data_dir)
+    recover(str(data_dir))
+    (record,) = records(data_dir).values()
+    assert (record["outcome"], record["validator_feedback"]["score"]) == ("accepted", 0.7)
+    assert len(lines(data_dir, AMENDMENTS)) == 1
+
+
 @pytest.mark.crash
 def test_an_import_that_is_killed_anywhere_is_finished_by_another(source, data_dir):
-    wanted = {corpus.id_of(f"n{n}") for n in range(3000)}
-    with (source / "generation_history.jsonl").open("w") as file:
-        for n in range(3000):
-            file.write(json.dumps(corpus.old(f"n{n}", validator_feedback=corpus.feedback(0.5))) + "\n")
+    names = [f"n{n}" for n in range(1200)]
+    with (source / HISTORY).open("w") as file:
+        for name in names:
+            file.write(json.dumps(corpus.old(name, validator_feedback=corpus.feedback(0.5))) + "\n")
     code = "import sys; from otel_gen.importing.run import import_legacy as run; run(*sys.argv[1:])"
-    killed = []
-    for wait in (0.0, 0.1, 0.3):
+    left = [0]
+    for comes in (
+        (data_dir / ".otel_gen").exists,
+        lambda: written(data_dir),
+        lambda: written(data_dir) > left[-1],
+    ):
         process = subprocess.Popen([sys.executable, "-c", code, source, data_dir])
-        already = len(lines(data_dir))
-        until(lambda already=already: len(lines(data_dir)) > already)
-        time.sleep(wait)
+        until(comes)
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
-        killed.append(len(lines(data_dir)))
-    assert 0 < killed[0] < 3000
+        left.append(written(data_dir))
+    assert 0 < left[2] < left[3]
+    assert written(data_dir, whole=True) < len(names)
     report = import_legacy(source, data_dir)
-    recover(str(data_dir))
     assert report.ok
     found = records(data_dir)
-    assert set(found) == wanted
+    assert found.keys() == set(map(corpus.id_of, names))
     assert {record["outcome"] for record in found.values()} == {"accepted"}
 
 
@@ -197,7 +235,7 @@ def test_thousands_of_real_generations_become_as_many_records(source, data_dir):
         pytest.skip("the real generations are not beside this checkout")
     with REAL.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["gaussians"]]
-    with (source / "generation_history.jsonl").open("w") as file:
+    with (source / HISTORY).open("w") as file:
         for number, row in enumerate(rows):
             file.write(json.dumps(as_old(number, row)) + "\n")
     begin = time.monotonic()

@@ -19,8 +19,8 @@ def start(tmp_path, data_dir):
     """Start the service of the guide on the data_dir; all of them end with the test."""
     started = []
 
-    def run(**env):
-        started.append(Running(tmp_path, data_dir, **env))
+    def run(*options, **env):
+        started.append(Running(tmp_path, data_dir, *options, **env))
         return started[-1]
 
     yield run

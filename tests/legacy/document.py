@@ -117,17 +117,17 @@ log_id, validator_score = sys.argv[1], float(sys.argv[2])
 
 
 class Running:
-    """The service under uvicorn, in a process of its own."""
+    """The service under uvicorn, in processes of its own."""
 
-    def __init__(self, folder, data_dir, **env):
+    def __init__(self, folder, data_dir, *options, **env):
         (folder / "guided.py").write_text(service(data_dir))
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         clean = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "uvicorn", "guided:app", "--port", str(self.port), "--log-level", "warning"],
-            cwd=folder, env=clean | env,
+            [sys.executable, "-m", "uvicorn", "guided:app", "--port", str(self.port), "--log-level", "error", *options],
+            cwd=folder, env=clean | env, start_new_session=True,
         )  # fmt: skip
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
         until(self._answers, READY_SECONDS)
@@ -148,8 +148,12 @@ class Running:
         self.process.send_signal(what)
         return self.process.wait(30)
 
+    def kill(self):
+        """Kill all of its processes at once."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        return self.process.wait(30)
+
     def close(self):
         self.client.close()
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGKILL)
-            self.process.wait(30)
+            self.kill()

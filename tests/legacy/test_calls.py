@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import logging
 import os
+import signal
+import subprocess
+import sys
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +23,7 @@ from otel_gen.clock import Clock
 from otel_gen.errors import SettingsError
 from otel_gen.legacy.book import Book, book_of
 from otel_gen.readers.verify import verify
+from otel_gen.recover import recover
 from otel_gen.request import fold
 from tests.support import AMENDMENTS, lines, python, settled, until
 from tests.world import validator
@@ -155,23 +160,30 @@ def test_without_finalising_what_was_said_counts_at_shutdown(logger, data_dir, s
         assert record["failure_analysis"]["stack_trace"] == "Traceback ..."
 
 
-def test_how_it_ended_is_safe_from_kill_9_without_finalising(data_dir):
-    ids = python(
-        "import os, signal, sys\nfrom otel_gen.legacy import init_logger\nimport threading\n"
-        "log = init_logger(sys.argv[1], registry=None)\n"
-        "ids = [log.start_generation('TEXT-TO-3D', 'x', 1) for _ in range(3)]\n"
-        "log.log_submission(ids[0], False, 'bad'); log.log_failure(ids[1], 'oom', 'no room')\n"
-        "print(*ids, flush=True)\n"
-        "if os.fork() == 0:\n    os._exit(0)\n"
-        "os.wait(); pid = os.getpid()\n"
-        "sys.stdout.flush()\nos.close(1)\n"
-        "os._exit(0)", data_dir,
-    ).split()  # fmt: skip
-    from otel_gen.recover import recover
+DIES = """
+import os, signal, sys
+from otel_gen.legacy import init_logger
+log = init_logger(sys.argv[1], registry=None)
+withheld, failed, running = (log.start_generation("TEXT-TO-3D", "x", 1) for _ in range(3))
+log.log_submission(withheld, False, "bad")
+log.log_failure(failed, "oom", "no room")
+print(withheld, failed, running, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
 
+
+def test_how_it_ended_is_safe_from_kill_9_without_finalising(data_dir):
+    done = subprocess.run(
+        [sys.executable, "-c", DIES, str(data_dir)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == -signal.SIGKILL
     recover(str(data_dir))
     records = {record["metadata"]["generation_id"]: record["outcome"] for record in lines(data_dir)}
-    assert [records[id_] for id_ in ids] == ["withheld", "failed", "interrupted"]
+    assert [records[id_] for id_ in done.stdout.split()] == ["withheld", "failed", "interrupted"]
 
 
 # --- early returns -----------------------------------------------------------------------------------------
@@ -311,8 +323,6 @@ def test_amendments_of_words_fold_into_a_valid_record_and_counters_still_agree(l
     assert line["settled_generation"]["output"] == {}
     assert (line["outcome"], line["settled_outcome"]) == ("unscored", "unsubmitted")
     assert verify(data_dir).problems == []
-    from otel_gen.recover import recover
-
     recover(str(data_dir), rebuild=True)
     assert verify(data_dir).problems == []
 
@@ -414,8 +424,6 @@ def test_an_unknown_id_is_a_warning_and_nothing_else(logger, data_dir, caplog, c
 
 
 def test_images_are_told_by_their_signature_and_never_by_length(logger, data_dir):
-    import base64
-
     image = base64.b64encode(PNG).decode()
     long = "a very detailed chair " * 60 + "=="
     ids = [
@@ -433,8 +441,6 @@ def test_images_are_told_by_their_signature_and_never_by_length(logger, data_dir
 
 
 def test_without_storage_the_hashes_stay_and_no_file_and_no_base64(data_dir):
-    import base64
-
     logger = legacy.init_logger(data_dir, registry=None, store_images=False, store_ply_files=False)
     image = base64.b64encode(PNG).decode()
     id_ = logger.start_generation("IMAGE-TO-3D", image, 1)

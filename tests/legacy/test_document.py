@@ -7,6 +7,7 @@ import contextlib
 import re
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -15,7 +16,7 @@ import pytest
 from otel_gen.readers.pending import pending
 from otel_gen.readers.verify import verify
 from otel_gen.recover import recover
-from tests.legacy.document import block, feedback_script, imported
+from tests.legacy.document import Running, block, feedback_script, imported
 from tests.support import lines, python, until
 from tests.world import validator
 
@@ -119,6 +120,50 @@ def test_a_service_that_is_started_again_delivers_what_the_one_before_left(data_
     assert records[early]["outcome"] == "unsubmitted"
     assert good not in records
     assert [waiting.state for waiting in pending(str(data_dir)).waiting] == ["awaiting feedback"]
+
+
+OUTCOMES = {
+    "good": "unscored", "bad": "withheld", "early": "unsubmitted", "skipped": "unsubmitted", "oom": "failed",
+}  # fmt: skip
+
+
+def under_load(service, end, n=120):
+    """Ask from 8 threads and end the service half-way; the kinds that were answered, by id."""
+    answered = {}
+    half = threading.Event()
+
+    def ask(kind):
+        with contextlib.suppress(httpx.TransportError):
+            answered[service.ask(kind)[1]] = kind
+        if len(answered) >= n // 2:
+            half.set()
+
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(ask, kind) for kind in list(OUTCOMES) * (n // len(OUTCOMES))]
+        assert half.wait(60)
+        end(service)
+    assert all(one.exception() is None for one in asked)
+    return answered
+
+
+@pytest.mark.slow
+@pytest.mark.crash
+def test_what_two_workers_answered_is_recorded_once_when_they_are_killed_or_stopped_under_load(
+    data_dir, start
+):
+    answered = {}
+    for end in (Running.kill, lambda service: service.send(signal.SIGTERM)):
+        answered |= under_load(start("--workers", "2"), end)
+    assert len(answered) >= 120
+    recover(str(data_dir), today={"feedback_timeout": 0})
+    records = checked(data_dir)
+    assert len(records) == len(lines(data_dir))
+    assert {id_: records[id_]["outcome"] for id_ in answered} == {
+        id_: OUTCOMES[kind] for id_, kind in answered.items()
+    }
+    assert {records[id_]["outcome"] for id_ in records.keys() - answered.keys()} <= {
+        *OUTCOMES.values(), "interrupted",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("option", ["Only store hashes, not files", "Only store hashes\n"])
