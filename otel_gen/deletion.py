@@ -68,9 +68,8 @@ def delete(leader: Leader, generation_id: str) -> dict[str, Any]:
             f"{leader.tree.path} knows no generation {generation_id}; nothing was deleted"
         )
     note = Note(generation_id, leader.clock.wall())
-    _lines(leader, note)  # what is damaged says so before anything is changed
-    _write(leader, note)
-    return {"already": False, **_carry_out(leader, note)}
+    lines = _lines(leader, note)  # what is damaged says so before anything is changed
+    return {"already": False, **_carry_out(leader, note, lines)}
 
 
 def _settle(leader: Leader, generation_id: str) -> None:
@@ -85,7 +84,7 @@ def finish(leader: Leader) -> None:
         note = _noted(leader)
         if note is not None:
             scrub.apply(leader.tree.segments, note.patches)
-            _carry_out(leader, note)
+            _carry_out(leader, note, _lines(leader, note))
     except (OtelGenError, OSError) as error:
         log.error("otel_gen could not finish a deletion, and will try again: %s", error)
 
@@ -101,15 +100,10 @@ def _noted(leader: Leader) -> Note | None:
         return None
 
 
-def _write(leader: Leader, note: Note) -> None:
-    leader.tree.dot.replace(NOTE, msgspec.json.encode(note))
-
-
-def _carry_out(leader: Leader, note: Note) -> dict[str, int]:
-    lines = _lines(leader, note)
+def _carry_out(leader: Leader, note: Note, lines: Lines) -> dict[str, int]:
     in_journal = scrub.find(leader.tree.segments, note.id, _event_ids(leader, note.id))
     note.patches = in_journal.patches
-    _write(leader, note)
+    leader.tree.dot.replace(NOTE, msgspec.json.encode(note))
     paths = _index(leader, note, lines)
     _replace(leader, lines)
     shared = sum(leader.delivery.index.at_path(path) is not None for path in paths)
