@@ -57,7 +57,7 @@ class Lines:
 
 def delete(leader: Leader, generation_id: str) -> dict[str, Any]:
     """Delete a generation. Raises UnknownGenerationError, or OtelGenError for one that is still running."""
-    finish(leader)
+    _go_on(leader)
     index = leader.delivery.index
     if generation_id in leader.open:
         _settle(leader, generation_id)
@@ -81,12 +81,16 @@ def _settle(leader: Leader, generation_id: str) -> None:
 def finish(leader: Leader) -> None:
     """Go on with a deletion that something interrupted; where that cannot be, say so and let records flow."""
     try:
-        note = _noted(leader)
-        if note is not None:
-            scrub.apply(leader.tree.segments, note.patches)
-            _carry_out(leader, note, _lines(leader, note))
+        _go_on(leader)
     except (OtelGenError, OSError) as error:
         log.error("otel_gen could not finish a deletion, and will try again: %s", error)
+
+
+def _go_on(leader: Leader) -> None:
+    note = _noted(leader)
+    if note is not None:
+        scrub.apply(leader.tree.segments, note.patches)
+        _carry_out(leader, note, _lines(leader, note))
 
 
 def _noted(leader: Leader) -> Note | None:

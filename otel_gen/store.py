@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from otel_gen.files import Folder, write_all
 
@@ -18,7 +19,7 @@ _NO_LINKS = (errno.EPERM, errno.EMLINK, errno.EXDEV, errno.EOPNOTSUPP, errno.ENO
 _PLACE = re.compile(rf"({IMAGES}|{OUTPUTS}(/{SAMPLES})?)/[0-9a-f]{{16,64}}\.[a-z0-9]{{1,8}}")
 
 
-def is_place(path: object) -> bool:
+def is_place(path: object) -> TypeGuard[str]:
     """Tell whether a path is one that this module gives; a line of a file may say anything."""
     return isinstance(path, str) and _PLACE.fullmatch(path) is not None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import shutil
 import signal
@@ -18,8 +19,8 @@ from otel_gen import maintain
 from otel_gen import semconv as sc
 from otel_gen.checked import feedback
 from otel_gen.deletion import delete
-from otel_gen.errors import DamageError, OtelGenError, UnknownGenerationError
-from otel_gen.index import open_reader
+from otel_gen.errors import DamageError, OtelGenError, StorageError, UnknownGenerationError
+from otel_gen.index import Index, open_reader
 from otel_gen.readers.pending import pending
 from otel_gen.readers.tail import tail
 from otel_gen.readers.verify import verify
@@ -258,6 +259,43 @@ def test_replaying_its_spans_or_making_the_index_anew_does_not_bring_it_back(dat
     assert holding(data_dir, secret, SECRET) == []
     assert verify(data_dir).problems == []
     assert request(data_dir, secret)["already"]
+
+
+def test_the_command_says_what_went(data_dir):
+    otel_gen.configure(data_dir=data_dir, registry=None, feedback_timeout=0)
+    with otel_gen.generation(task_type="TEXT-TO-3D", prompt=SECRET) as gen:
+        gen.output(ply=b"ply")
+        gen.submitted()
+    assert otel_gen.shutdown()
+
+    def run(*args):
+        command = [sys.executable, "-m", "otel_gen.cli", "delete", "--data-dir", data_dir, *args]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    assert run(gen.id) == (0, "deleted: 1 record, 0 amendments, 1 file, 0 journal events\n")
+    assert run(gen.id.upper()) == (0, "it was deleted before\n")
+    code, text = run("--json", gen.id[:-1])
+    assert (code, json.loads(text)["ok"]) == (1, False)
+    assert holding(data_dir, SECRET, gen.id) == []
+
+
+def test_while_a_reader_holds_the_index_it_is_unfinished_and_said_so(world, monkeypatch):
+    monkeypatch.setattr(Index, "rewrite", lambda _: False)
+    worker = world.worker(feedback_timeout=0.0)
+    gen = worker.start().submitted().end()
+    world.step()
+    with pytest.raises(StorageError, match="held open by a reader"):
+        delete(world.leader, gen.id)
+    with pytest.raises(StorageError, match="held open by a reader"):
+        delete(world.leader, gen.id)
+    assert [one.kind for one in verify(world.path, world.clock).problems] == ["deletion"]
+    monkeypatch.undo()
+    worker.die()
+    world.restart()
+    world.step()
+    assert verify(world.path, world.clock).problems == []
+    assert holding(world.path, gen.id) == []
 
 
 SERVICE = """

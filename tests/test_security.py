@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import uuid
@@ -136,6 +137,45 @@ def test_a_path_in_a_line_that_leads_out_removes_nothing_there(world, tmp_path):
     world.now += 10 * 86_400
     world.leader.step()
     assert victim.read_text() == "mine"
+
+
+SERVICE = """
+import sys, otel_gen
+otel_gen.configure(data_dir=sys.argv[1], registry=None, feedback_timeout=0, rejected_sample_rate=1)
+for n in range(30):
+    png = b"\\x89PNG\\r\\n\\x1a\\n" + bytes([n])
+    with otel_gen.generation(task_type="TEXT-TO-3D", prompt="x", image=png, config={"n": n}) as gen:
+        gen.output(ply=b"ply %d" % n)
+        gen.submitted()
+        otel_gen.feedback(gen.id, score=n % 2)
+    otel_gen.feedback("0198c0de-0000-7000-8000-0123456789ab", score=1)
+    print(n, flush=True)
+    sys.stdin.readline()
+otel_gen.shutdown()
+"""
+
+
+def test_everything_is_its_owners_alone_while_it_is_written_under_umask_0(tmp_path):
+    data_dir, seen = tmp_path / "data", set()
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVICE, data_dir],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        umask=0,
+    ) as service:
+        while service.stdout.readline():
+            for path in (data_dir, *data_dir.rglob("*")):
+                try:
+                    mode = path.lstat().st_mode
+                except FileNotFoundError:
+                    continue  # moved on
+                assert mode & 0o777 == (0o700 if stat.S_ISDIR(mode) else 0o600), path
+                seen.add(path.relative_to(data_dir).parts[:2])
+            service.stdin.write("\n")
+            service.stdin.flush()
+        assert service.wait(30) == 0
+    assert {(".otel_gen", "segments"), (".otel_gen", "staging"), ("images",), (HISTORY,)} <= seen
 
 
 # --- forged verdicts ---------------------------------------------------------------------------------------
