@@ -15,7 +15,7 @@ import pytest
 import otel_gen
 from otel_gen import semconv as sc
 from otel_gen.checked import feedback
-from otel_gen.errors import OtelGenError, UnknownGenerationError
+from otel_gen.errors import OtelGenError, UnknownGenerationError, WrongValidatorError
 from otel_gen.readers.verify import verify
 from otel_gen.record import seal
 from otel_gen.recover import recover
@@ -249,9 +249,9 @@ def test_the_first_durable_verdict_wins_and_a_later_one_is_an_amendment_that_is_
     recover(str(data_dir), today={})
     assert otel_gen_feedback(data_dir, accepted, "--score", 0, "--validator-uid", 57)[0] == 0
     assert feedback(data_dir, accepted, validation_failed=True)
-    assert feedback(data_dir, accepted, score=0.9, validator_uid=3)
+    assert feedback(data_dir, accepted, score=0.9)
     assert feedback(data_dir, waiting, score=0, validator_uid=57)
-    assert feedback(data_dir, task_id="task-1", score=0.9, validator_uid=3)
+    assert feedback(data_dir, task_id="task-1", score=0.9, validator_uid=57)
     recover(str(data_dir), today={})
     amendments = lines(data_dir, AMENDMENTS)
     assert [one["applied"] for one in amendments] == [False] * 5
@@ -259,6 +259,24 @@ def test_the_first_durable_verdict_wins_and_a_later_one_is_an_amendment_that_is_
     assert {id_: verdict["score"] for id_, verdict in verdicts.items()} == {accepted: 0.8, waiting: 0.7}
     assert len(list((data_dir / "ply_files").glob("*.ply"))) == 2
     assert verify(data_dir).problems == []
+
+
+def test_a_verdict_of_another_validator_is_refused(scored):
+    data_dir, (accepted, waiting) = scored
+    code, text = otel_gen_feedback(data_dir, waiting, "--score", 1, "--validator-uid", 3)
+    assert (code, json.loads(text)["ok"]) == (1, False)
+    assert "made for validator 57, not for 3" in text
+    for id_, task_id in ((accepted, None), (waiting, None), (None, "task-0"), (None, "task-1")):
+        with pytest.raises(WrongValidatorError, match="nothing was recorded"):
+            feedback(data_dir, id_, task_id=task_id, score=1, validator_uid=3)
+    recover(str(data_dir), today={"feedback_timeout": 0})
+    assert lines(data_dir, AMENDMENTS) == []
+    assert {r["metadata"]["generation_id"]: r["outcome"] for r in lines(data_dir)} == {
+        accepted: "accepted", waiting: "unscored",
+    }  # fmt: skip
+    shutil.rmtree(data_dir / ".otel_gen")
+    with pytest.raises(WrongValidatorError):  # told by the files alone
+        feedback(data_dir, waiting, score=1, validator_uid=3)
 
 
 def test_a_verdict_that_is_sent_again_writes_nothing(scored):

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from otel_gen import history
+from otel_gen import semconv as sc
 from otel_gen.files import Folder
+from otel_gen.fold import Generation
 from otel_gen.history import History, Part
 from otel_gen.index import Index
 from otel_gen.lines import HISTORY
 from otel_gen.readers.indexed import usable_index
 from otel_gen.readers.journal import read_journal
+from otel_gen.record import Record
+from otel_gen.rows import from_record
 from otel_gen.tombs import tomb_id
 
 
 def delivered(root: Folder, ids: Iterable[str]) -> set[str]:
     """Tell which of these generations have a record, or had one that was deleted."""
     wanted = set(ids)
-    with usable_index(root) as known, history.opened(root) as files:
-        done = {id_ for id_ in wanted if known is not None and known.is_delivered(id_)}
+    with usable_index(root) as index, history.opened(root) as files:
+        done = {id_ for id_ in wanted if index is not None and index.is_delivered(id_)}
         lines = {id_: id_ for id_ in wanted - done} | {tomb_id(id_): id_ for id_ in wanted - done}
-        for part, start in _unknown_to(known, files) if lines else ():
+        for part, start in _unknown_to(index, files) if lines else ():
             for _, line in part.lines(start):
                 done |= {lines[found] for found in {_id(line)} & lines.keys()}
     return done
@@ -31,13 +36,13 @@ def is_deleted(root: Folder, generation_id: str) -> bool:
     return bool(delivered(root, [tomb_id(generation_id)]))
 
 
-def _unknown_to(known: Index | None, files: History) -> list[tuple[Part, int]]:
+def _unknown_to(index: Index | None, files: History) -> list[tuple[Part, int]]:
     """List the stretches of the history that an index does not cover."""
-    if known is None:
+    if index is None:
         return [(part, 0) for part in files.months]
     current = [part for part in files.months if part.name == HISTORY]
-    same = [part for part in current if str(part.inode) == known.meta("history_inode")]
-    return [(part, int(known.meta("history_size", "0")) if same else 0) for part in current]
+    same = [part for part in current if str(part.inode) == index.meta("history_inode")]
+    return [(part, int(index.meta("history_size", "0")) if same else 0) for part in current]
 
 
 def _id(line: bytes) -> str:
@@ -45,16 +50,56 @@ def _id(line: bytes) -> str:
     return str(record["metadata"]["generation_id"]) if history.is_record(record) else ""
 
 
-def is_known(root: Folder, generation_id: str | None = None, task_id: str | None = None) -> bool:
-    """Tell whether a generation, or any attempt at a task, is on record or under way."""
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A generation on record or under way; `validator`: who asked for it, None where nobody said."""
+
+    submitted: bool
+    start: int
+    id: str
+    validator: int | None
+
+    @property
+    def order(self) -> tuple[bool, int, str]:
+        """Sort key: a verdict for a task means its latest submitted attempt."""
+        return self.submitted, self.start, self.id
+
+
+def known(root: Folder, generation_id: str | None = None, task_id: str | None = None) -> Known | None:
+    """Find a generation, or the attempt that a verdict for a task means; None for an unknown or deleted one."""
     generations = read_journal(root).generations  # before the records: what leaves here has one
     if generation_id is not None:
-        open_one = generations.get(generation_id)
-        known_here = (open_one is not None and open_one.known) or bool(delivered(root, [generation_id]))
-        return known_here and not is_deleted(root, generation_id)
-    if any(gen.known and gen.task_id == task_id for gen in generations.values()):
-        return True
-    with usable_index(root) as known:
-        if known is not None:
-            return bool(known.last_attempts(task_id or ""))
-    return any(record["metadata"].get("task_id") == task_id for record in history.records(root))
+        if is_deleted(root, generation_id):
+            return None
+        one = generations.get(generation_id)
+        return _open(one) if one is not None and one.known else _written(root, generation_id)
+    attempts = [_open(gen) for gen in generations.values() if gen.known and gen.task_id == task_id]
+    return max([*attempts, *_attempts(root, task_id or "")], key=lambda one: one.order, default=None)
+
+
+def _open(gen: Generation) -> Known:
+    return Known(gen.said == "submitted", gen.start, gen.id, gen.attributes.get(sc.VALIDATOR_UID))
+
+
+def _written(root: Folder, generation_id: str) -> Known | None:
+    with usable_index(root) as index:
+        row = index.delivered(generation_id) if index is not None else None
+    if row is not None:
+        return Known(row.submitted is not None, row.start, row.id, row.validator)
+    if not delivered(root, [generation_id]):
+        return None
+    wanted = (r for r in history.records(root) if r["metadata"]["generation_id"] == generation_id)
+    return next(map(_of_record, wanted), None)
+
+
+def _of_record(record: Record) -> Known:
+    row = from_record(record)
+    return Known(row.submitted is not None, row.start, row.id, row.validator)
+
+
+def _attempts(root: Folder, task_id: str) -> list[Known]:
+    with usable_index(root) as index:
+        if index is not None:
+            rows = [index.delivered(id_) for _, _, id_ in index.last_attempts(task_id)]
+            return [Known(row.submitted is not None, row.start, row.id, row.validator) for row in rows if row]
+    return [_of_record(r) for r in history.records(root) if r["metadata"].get("task_id") == task_id]
