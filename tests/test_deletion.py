@@ -20,6 +20,7 @@ from otel_gen import semconv as sc
 from otel_gen.checked import feedback
 from otel_gen.deletion import delete
 from otel_gen.errors import DamageError, OtelGenError, StorageError, UnknownGenerationError
+from otel_gen.events import encode
 from otel_gen.index import Index, open_reader
 from otel_gen.readers.pending import pending
 from otel_gen.readers.tail import tail
@@ -211,6 +212,28 @@ def test_a_refused_record_in_quarantine_goes_too(world, monkeypatch):
     counted = world.counters()
     delete(world.leader, gen.id)
     assert holding(world.path, SECRET, gen.id) == []
+    world.restart()
+    world.step()
+    assert world.counters() == counted
+    assert verify(world.path, world.clock).problems == []
+
+
+def test_what_was_set_aside_of_it_is_emptied_and_still_counts(world):
+    worker = world.worker(feedback_timeout=0.0)
+    gen = worker.start().submitted().end()
+    aside = {"kind": "feedback", "reason": "no such generation"}
+    rows = [
+        aside | {"event_id": "w-1", "event": {"id": gen.id, "fields": SECRET}},
+        aside | {"event_id": "w-2", "event": {"id": "other"}},
+    ]
+    world.tree.quarantine.append("aside.jsonl", b"".join(encode(row) + b"\n" for row in rows))
+    world.tree.set_aside("x.seg.0.torn", f"{gen.id} {SECRET}".encode())
+    world.step()
+    counted = world.counters()
+    assert counted["gen3d_capture_errors", ("unknown_feedback",)] == 2
+    delete(world.leader, gen.id)
+    assert holding(world.path, gen.id, SECRET) == []
+    assert [one for one, _ in holding(world.path, "w-2")] == ["aside.jsonl"]
     world.restart()
     world.step()
     assert world.counters() == counted

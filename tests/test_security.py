@@ -78,7 +78,12 @@ def said(action, data_dir):
     return ""
 
 
-@pytest.mark.parametrize("plant", PLANTS)
+RARER = ("symlink to a directory", "symlink to nothing")
+
+
+@pytest.mark.parametrize(
+    "plant", [pytest.param(one, marks=[pytest.mark.slow] if one in RARER else []) for one in PLANTS]
+)
 @pytest.mark.parametrize("name", FILES)
 def test_what_is_planted_is_refused_by_name_or_passed_over_and_nothing_outside_changes(
     whole, tmp_path, name, plant
