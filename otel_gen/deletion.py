@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,9 @@ import msgspec
 from otel_gen import history, months, rows, scrub
 from otel_gen.aggregate import output_digest
 from otel_gen.clock import boot_id
-from otel_gen.errors import OtelGenError, StorageError, UnknownGenerationError
+from otel_gen.errors import DamageError, OtelGenError, StorageError, UnknownGenerationError
 from otel_gen.guard import log
-from otel_gen.history import ARCHIVE, NOTE, Part
+from otel_gen.history import ARCHIVE, INTENT, NOTE, Part
 from otel_gen.ledger import ASIDE
 from otel_gen.lines import AMENDMENTS, CONFIG_HISTORY
 from otel_gen.record import Record, seal
@@ -33,7 +34,8 @@ from otel_gen.tombstone import entomb, repeat_key
 if TYPE_CHECKING:
     from otel_gen.leader import Leader
 
-_loads = msgspec.json.Decoder().decode
+_VERIFY = "run otel-gen verify, then mend or cut the line"
+_AGAIN = "see to it and run the deletion again"
 
 
 class Note(msgspec.Struct):
@@ -50,6 +52,7 @@ class Lines:
 
     tombstone: Record | None = None
     parts: dict[str, bytes] = field(default_factory=dict)
+    place: str = ""
     trace_id: str = ""
     amendments: int = 0
     records: int = 0
@@ -57,6 +60,15 @@ class Lines:
 
 def delete(leader: Leader, generation_id: str) -> dict[str, Any]:
     """Delete a generation. Raises UnknownGenerationError, or OtelGenError for one that is still running."""
+    try:
+        return _delete(leader, generation_id)
+    except (OSError, sqlite3.Error) as error:
+        if leader.tree.dot.exists(INTENT):
+            raise  # nothing may be appended before that is carried out: a new leader does it first
+        raise StorageError(leader.tree.path, f"the deletion is not finished ({error})", _AGAIN) from error
+
+
+def _delete(leader: Leader, generation_id: str) -> dict[str, Any]:
     _go_on(leader)
     index = leader.delivery.index
     if generation_id in leader.open:
@@ -82,8 +94,10 @@ def finish(leader: Leader) -> None:
     """Go on with a deletion that something interrupted; where that cannot be, say so and let records flow."""
     try:
         _go_on(leader)
-    except (OtelGenError, OSError) as error:
+    except (OtelGenError, OSError, sqlite3.Error) as error:
         log.error("otel_gen could not finish a deletion, and will try again: %s", error)
+        if leader.tree.dot.exists(INTENT):
+            raise
 
 
 def _go_on(leader: Leader) -> None:
@@ -133,24 +147,36 @@ def _lines(leader: Leader, note: Note) -> Lines:
     found = Lines()
     with history.opened(leader.tree.root) as files:
         amendments = _amendments(files.amendments, note.id, found)
-        part, record = _find(leader, files.months, note.id)
-        if part is not None:
-            found.records, found.trace_id = 1, record["metadata"]["trace_id"]
-            repeated = _is_repeated(leader, files.months, record)
-            found.tombstone = entomb(record, amendments, wall=note.wall, repeated=repeated)
-            data = _with(part, note.id, seal(found.tombstone))
+        for part in _having(leader, files.months, note.id):
+            if found.tombstone is None:
+                _entomb(leader, part, files.months, note, amendments, found)
+            line = b"" if part.name != found.place else seal(found.tombstone or {})
+            data = _with(part, note.id, line)  # a second line of it, which must not be, goes without one
             found.parts[part.name] = gzip.compress(data) if part.compressed else data
     _config(leader, note.id, found)
     return found
 
 
-def _find(leader: Leader, parts: list[Part], id_: str) -> tuple[Part | None, Record]:
+def _having(leader: Leader, parts: list[Part], id_: str) -> Iterator[Part]:
     for part in parts:
         for _, line in part.lines():
-            if _is_of(line, id_):
-                return part, history.parsed(line)
             leader.breathe()
-    return None, {}
+            if _is_of(line, id_):
+                yield part
+                break
+
+
+def _entomb(
+    leader: Leader, part: Part, parts: list[Part], note: Note, amendments: list[Record], found: Lines
+) -> None:
+    offset, record = next((at, history.parsed(line)) for at, line in part.lines() if _is_of(line, note.id))
+    try:
+        repeated = _is_repeated(leader, parts, record)
+        found.tombstone = entomb(record, amendments, wall=note.wall, repeated=repeated)
+        found.place, found.trace_id = part.name, record["metadata"]["trace_id"]
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise DamageError(part.name, offset, f"is not shaped like a record ({error!r})", _VERIFY) from error
+    found.records = 1
 
 
 def _is_of(line: bytes, id_: str) -> bool:
@@ -261,14 +287,8 @@ def _row(old: Delivered, tombstone: Record | None) -> Delivered:
 
 def _rewrite_index(leader: Leader) -> None:
     index = leader.delivery.index
-    try:
-        whole = index.rewrite()
-    except sqlite3.Error as error:
-        raise StorageError(
-            index.name, f"cannot be written anew ({error})", "run the deletion again"
-        ) from error
-    if not whole:
-        raise StorageError(index.name, "is held open by a reader", "run the deletion again")
+    if not index.rewrite():
+        raise StorageError(index.name, "is held open by a reader", _AGAIN)
 
 
 # --- quarantine ----------------------------------------------------------------------------------------------
