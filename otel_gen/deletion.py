@@ -60,6 +60,8 @@ class Lines:
 
 def delete(leader: Leader, generation_id: str) -> dict[str, Any]:
     """Delete a generation. Raises UnknownGenerationError, or OtelGenError for one that is still running."""
+    if generation_id in leader.open:
+        _settle(leader, generation_id)
     try:
         return _delete(leader, generation_id)
     except (OSError, sqlite3.Error) as error:
@@ -71,8 +73,6 @@ def delete(leader: Leader, generation_id: str) -> dict[str, Any]:
 def _delete(leader: Leader, generation_id: str) -> dict[str, Any]:
     _go_on(leader)
     index = leader.delivery.index
-    if generation_id in leader.open:
-        _settle(leader, generation_id)
     if index.delivered(generation_id) is None:
         if index.is_deleted(generation_id):
             return {"already": True, "records": 0, "amendments": 0, "files": 0, "shared": 0, "events": 0}
