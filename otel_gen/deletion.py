@@ -8,33 +8,26 @@ Every step can be repeated. The note holds what a later leader needs to go on af
 
 from __future__ import annotations
 
-import gzip
 import sqlite3
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from otel_gen import history, months, rows, scrub
-from otel_gen.aggregate import output_digest
+from otel_gen import history, rows, scrub
 from otel_gen.clock import boot_id
-from otel_gen.errors import DamageError, OtelGenError, StorageError, UnknownGenerationError
+from otel_gen.errors import OtelGenError, StorageError, UnknownGenerationError
 from otel_gen.guard import log
-from otel_gen.history import ARCHIVE, INTENT, NOTE, Part
+from otel_gen.history import INTENT, NOTE
 from otel_gen.ledger import ASIDE
-from otel_gen.lines import AMENDMENTS, CONFIG_HISTORY
-from otel_gen.record import Record, seal
-from otel_gen.restore import is_amendment
+from otel_gen.record import Record
+from otel_gen.replacement import Replacement, put, replacement
 from otel_gen.settle import Now
 from otel_gen.tables import Delivered
 from otel_gen.tombs import MARK, tomb_id
-from otel_gen.tombstone import entomb, repeat_key
 
 if TYPE_CHECKING:
     from otel_gen.leader import Leader
 
-_VERIFY = "run otel-gen verify, then mend or cut the line"
 _AGAIN = "see to it and run the deletion again"
 
 
@@ -44,18 +37,6 @@ class Note(msgspec.Struct):
     id: str
     wall: int
     patches: list[scrub.Patch] = []
-
-
-@dataclass
-class Lines:
-    """Where the lines of a generation stand, and what is to stand there."""
-
-    tombstone: Record | None = None
-    parts: dict[str, bytes] = field(default_factory=dict)
-    place: str = ""
-    trace_id: str = ""
-    amendments: int = 0
-    records: int = 0
 
 
 def delete(leader: Leader, generation_id: str) -> dict[str, Any]:
@@ -80,7 +61,7 @@ def _delete(leader: Leader, generation_id: str) -> dict[str, Any]:
             f"{leader.tree.path} knows no generation {generation_id}; nothing was deleted"
         )
     note = Note(generation_id, leader.clock.wall())
-    lines = _lines(leader, note)  # what is damaged says so before anything is changed
+    lines = replacement(leader, note.id, note.wall)  # what is damaged says so before anything is changed
     return {"already": False, **_carry_out(leader, note, lines)}
 
 
@@ -104,7 +85,7 @@ def _go_on(leader: Leader) -> None:
     note = _noted(leader)
     if note is not None:
         scrub.apply(leader.tree.segments, note.patches)
-        _carry_out(leader, note, _lines(leader, note))
+        _carry_out(leader, note, replacement(leader, note.id, note.wall))
 
 
 def _noted(leader: Leader) -> Note | None:
@@ -118,12 +99,12 @@ def _noted(leader: Leader) -> Note | None:
         return None
 
 
-def _carry_out(leader: Leader, note: Note, lines: Lines) -> dict[str, int]:
+def _carry_out(leader: Leader, note: Note, lines: Replacement) -> dict[str, int]:
     in_journal = scrub.find(leader.tree.segments, note.id, _event_ids(leader, note.id))
     note.patches = in_journal.patches
     leader.tree.dot.replace(NOTE, msgspec.json.encode(note))
     paths = _index(leader, note, lines)
-    _replace(leader, lines)
+    put(leader, lines)
     shared = sum(leader.delivery.index.at_path(path) is not None for path in paths)
     leader.delivery.ledger.bury()
     leader.delivery.ledger.forget_buried()
@@ -136,120 +117,9 @@ def _carry_out(leader: Leader, note: Note, lines: Lines) -> dict[str, int]:
     leader.tree.dot.unlink(NOTE)
     leader.tree.dot.sync()
     return {
-        "records": lines.records, "amendments": lines.amendments, "files": len(paths) - shared,
+        "records": int(lines.tombstone is not None), "amendments": lines.amendments, "files": len(paths) - shared,
         "shared": shared, "events": len(note.patches),
     }  # fmt: skip
-
-
-# --- lines -------------------------------------------------------------------------------------------------
-def _lines(leader: Leader, note: Note) -> Lines:
-    """Make the files anew that have a line of the generation. Raises DamageError for one that cannot be read."""
-    found = Lines()
-    with history.opened(leader.tree.root) as files:
-        amendments = _amendments(files.amendments, note.id, found)
-        for part in _having(leader, files.months, note.id):
-            if found.tombstone is None:
-                _entomb(leader, part, files.months, note, amendments, found)
-            line = b"" if part.name != found.place else seal(found.tombstone or {})
-            data = _with(part, note.id, line)  # a second line of it, which must not be, goes without one
-            found.parts[part.name] = gzip.compress(data) if part.compressed else data
-    _config(leader, note.id, found)
-    return found
-
-
-def _having(leader: Leader, parts: list[Part], id_: str) -> Iterator[Part]:
-    for part in parts:
-        for _, line in part.lines():
-            leader.breathe()
-            if _is_of(line, id_):
-                yield part
-                break
-
-
-def _entomb(
-    leader: Leader, part: Part, parts: list[Part], note: Note, amendments: list[Record], found: Lines
-) -> None:
-    offset, record = next((at, history.parsed(line)) for at, line in part.lines() if _is_of(line, note.id))
-    try:
-        repeated = _is_repeated(leader, parts, record)
-        found.tombstone = entomb(record, amendments, wall=note.wall, repeated=repeated)
-        found.place, found.trace_id = part.name, record["metadata"]["trace_id"]
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise DamageError(part.name, offset, f"is not shaped like a record ({error!r})", _VERIFY) from error
-    found.records = 1
-
-
-def _is_of(line: bytes, id_: str) -> bool:
-    if id_.encode() not in line:
-        return False
-    record = history.parsed(line)
-    return history.is_record(record) and record["metadata"]["generation_id"] == id_
-
-
-def _is_repeated(leader: Leader, parts: list[Part], record: Record) -> bool:
-    """Tell whether an earlier live line has the same output."""
-    key, digest, id_ = repeat_key(record), output_digest(record), record["metadata"]["generation_id"]
-    if key is None or digest is None:
-        return False
-    for part in parts:
-        for _, line in part.lines():
-            leader.breathe()
-            if digest.encode() not in line and key.encode() not in line:
-                continue
-            found = history.parsed(line)
-            if not history.is_record(found) or repeat_key(found) != key:
-                continue
-            if found["metadata"]["generation_id"] == id_:
-                return False
-            if not found["metadata"].get("source"):
-                return True
-    return False
-
-
-def _with(part: Part, id_: str, tombstone: bytes) -> bytes:
-    return b"".join(tombstone if _is_of(line, id_) else line for _, line in part.lines())
-
-
-def _amendments(part: Part | None, id_: str, found: Lines) -> list[Record]:
-    if part is None:
-        return []
-    mine: list[tuple[Record, bytes]] = []
-    others: list[tuple[Record, bytes]] = []
-    for _, line in part.lines():
-        record = history.parsed(line) if id_.encode() in line else {}
-        (mine if record.get("generation_id") == id_ else others).append((record, line))
-    if mine:
-        found.parts[AMENDMENTS] = b"".join(line for _, line in others)
-        found.amendments = len(mine)
-    return [record for record, _ in mine if is_amendment(record)]
-
-
-def _config(leader: Leader, id_: str, found: Lines) -> None:
-    """The history of settings stays, without the id of the generation that brought a change."""
-    root, out = leader.tree.root, []
-    data = root.read(CONFIG_HISTORY) if root.exists(CONFIG_HISTORY) else b""
-    if id_.encode() not in data:
-        return
-    for line in data.splitlines(keepends=True):
-        record = history.parsed(line)
-        if record.get("event_id") == f"config-{id_}":
-            record["event_id"] = f"config-{tomb_id(id_)}"
-            line = seal({key: value for key, value in record.items() if key != "checksum"})
-        out.append(line)
-    found.parts[CONFIG_HISTORY] = b"".join(out)
-
-
-def _replace(leader: Leader, lines: Lines) -> None:
-    root = leader.tree.root
-    for name in [name for name in lines.parts if name.startswith(f"{ARCHIVE}/")]:
-        archive = root.sub(ARCHIVE)
-        archive.replace(name.rpartition("/")[2], lines.parts.pop(name))
-        archive.close()
-    if CONFIG_HISTORY in lines.parts:
-        root.replace(CONFIG_HISTORY, lines.parts.pop(CONFIG_HISTORY))
-    if lines.parts:
-        months.replace_files(leader.tree, dict(lines.parts))
-        leader.delivery.ledger.remember_places()
 
 
 # --- the index -----------------------------------------------------------------------------------------------
@@ -261,7 +131,7 @@ def _event_ids(leader: Leader, id_: str) -> list[str]:
     return [*of_amendments, *([row.event_id] if row is not None and row.event_id else [])]
 
 
-def _index(leader: Leader, note: Note, lines: Lines) -> list[str]:
+def _index(leader: Leader, note: Note, lines: Replacement) -> list[str]:
     """Put the tombstone's row in place of the generation's; returns the paths it referred to."""
     index, ledger = leader.delivery.index, leader.delivery.ledger
     old, paths = index.delivered(note.id), [one.path for one in index.artifacts_of(note.id)]
