@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from otel_gen import runtime
-from otel_gen.errors import UnknownGenerationError
+from otel_gen import runtime, sanitize
+from otel_gen.errors import UnknownGenerationError, WrongValidatorError
 from otel_gen.feedbacks import FeedbackResult
 from otel_gen.files import Folder
 from otel_gen.foreign import valid_id
@@ -16,7 +16,8 @@ from otel_gen.readers.known import find
 def feedback(data_dir: Any, generation_id: str | None = None, **keywords: Any) -> FeedbackResult:
     """Record a verdict like `otel_gen.feedback`, for a generation id or `task_id=` that is known.
 
-    Raises UnknownGenerationError for one that no record and no journal of the data_dir knows.
+    Raises UnknownGenerationError for one that no record and no journal of the data_dir knows, and
+    WrongValidatorError for a validator_uid that is not the one who asked for the generation.
     """
     task_id = keywords.get("task_id")
     generation_id = generation_id.strip().lower() if generation_id is not None else None
@@ -24,10 +25,14 @@ def feedback(data_dir: Any, generation_id: str | None = None, **keywords: Any) -
         raise UnknownGenerationError(f"{generation_id[:80]!r} is no generation id: it has the form of a UUID")
     root = Folder.root(os.fspath(data_dir), create=False)
     try:
-        known = find(root, generation_id, task_id)
+        found = find(root, generation_id, task_id)
     finally:
         root.close()
-    if known is None:
+    if found is None:
         what = f"generation {generation_id}" if generation_id else f"submitted generation of task {task_id}"
         raise UnknownGenerationError(f"{root.path} knows no {what}; nothing was recorded")
+    uid = sanitize.uid(keywords.get("validator_uid"))
+    if uid is not None and found.validator_uid is not None and uid != found.validator_uid:
+        asked = f"generation {found.id} was made for validator {found.validator_uid}"
+        raise WrongValidatorError(f"{asked}, not for {uid}; nothing was recorded")
     return runtime.feedback(generation_id, data_dir=data_dir, **keywords)

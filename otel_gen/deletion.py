@@ -8,32 +8,27 @@ Every step can be repeated. The note holds what a later leader needs to go on af
 
 from __future__ import annotations
 
-import gzip
 import sqlite3
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from otel_gen import history, months, rows, scrub
-from otel_gen.aggregate import output_digest
+from otel_gen import history, rows, scrub
 from otel_gen.clock import boot_id
 from otel_gen.errors import OtelGenError, StorageError, UnknownGenerationError
 from otel_gen.guard import log
-from otel_gen.history import ARCHIVE, NOTE, Part
+from otel_gen.history import INTENT, NOTE
 from otel_gen.ledger import ASIDE
-from otel_gen.lines import AMENDMENTS, CONFIG_HISTORY
-from otel_gen.record import Record, seal
-from otel_gen.restore import is_amendment
+from otel_gen.record import Record
+from otel_gen.replacement import Replacement, put, replacement
 from otel_gen.settle import Now
 from otel_gen.tables import Delivered
 from otel_gen.tombs import MARK, tomb_id
-from otel_gen.tombstone import entomb, repeat_key
 
 if TYPE_CHECKING:
     from otel_gen.leader import Leader
 
-_loads = msgspec.json.Decoder().decode
+_AGAIN = "see to it and run the deletion again"
 
 
 class Note(msgspec.Struct):
@@ -44,23 +39,21 @@ class Note(msgspec.Struct):
     patches: list[scrub.Patch] = []
 
 
-@dataclass
-class Lines:
-    """Where the lines of a generation stand, and what is to stand there."""
-
-    tombstone: Record | None = None
-    parts: dict[str, bytes] = field(default_factory=dict)
-    trace_id: str = ""
-    amendments: int = 0
-    records: int = 0
-
-
 def delete(leader: Leader, generation_id: str) -> dict[str, Any]:
     """Delete a generation. Raises UnknownGenerationError, or OtelGenError for one that is still running."""
-    finish(leader)
-    index = leader.delivery.index
     if generation_id in leader.open:
         _settle(leader, generation_id)
+    try:
+        return _delete(leader, generation_id)
+    except (OSError, sqlite3.Error) as error:
+        if leader.tree.dot.exists(INTENT):
+            raise  # nothing may be appended before that is carried out: a new leader does it first
+        raise StorageError(leader.tree.path, f"the deletion is not finished ({error})", _AGAIN) from error
+
+
+def _delete(leader: Leader, generation_id: str) -> dict[str, Any]:
+    _go_on(leader)
+    index = leader.delivery.index
     if index.delivered(generation_id) is None:
         if index.is_deleted(generation_id):
             return {"already": True, "records": 0, "amendments": 0, "files": 0, "shared": 0, "events": 0}
@@ -68,9 +61,8 @@ def delete(leader: Leader, generation_id: str) -> dict[str, Any]:
             f"{leader.tree.path} knows no generation {generation_id}; nothing was deleted"
         )
     note = Note(generation_id, leader.clock.wall())
-    _lines(leader, note)  # what is damaged says so before anything is changed
-    _write(leader, note)
-    return {"already": False, **_carry_out(leader, note)}
+    lines = replacement(leader, note.id, note.wall)  # what is damaged says so before anything is changed
+    return {"already": False, **_carry_out(leader, note, lines)}
 
 
 def _settle(leader: Leader, generation_id: str) -> None:
@@ -82,12 +74,18 @@ def _settle(leader: Leader, generation_id: str) -> None:
 def finish(leader: Leader) -> None:
     """Go on with a deletion that something interrupted; where that cannot be, say so and let records flow."""
     try:
-        note = _noted(leader)
-        if note is not None:
-            scrub.apply(leader.tree.segments, note.patches)
-            _carry_out(leader, note)
-    except (OtelGenError, OSError) as error:
+        _go_on(leader)
+    except (OtelGenError, OSError, sqlite3.Error) as error:
         log.error("otel_gen could not finish a deletion, and will try again: %s", error)
+        if leader.tree.dot.exists(INTENT):
+            raise
+
+
+def _go_on(leader: Leader) -> None:
+    note = _noted(leader)
+    if note is not None:
+        scrub.apply(leader.tree.segments, note.patches)
+        _carry_out(leader, note, replacement(leader, note.id, note.wall))
 
 
 def _noted(leader: Leader) -> Note | None:
@@ -101,17 +99,12 @@ def _noted(leader: Leader) -> Note | None:
         return None
 
 
-def _write(leader: Leader, note: Note) -> None:
-    leader.tree.dot.replace(NOTE, msgspec.json.encode(note))
-
-
-def _carry_out(leader: Leader, note: Note) -> dict[str, int]:
-    lines = _lines(leader, note)
+def _carry_out(leader: Leader, note: Note, lines: Replacement) -> dict[str, int]:
     in_journal = scrub.find(leader.tree.segments, note.id, _event_ids(leader, note.id))
     note.patches = in_journal.patches
-    _write(leader, note)
+    leader.tree.dot.replace(NOTE, msgspec.json.encode(note))
     paths = _index(leader, note, lines)
-    _replace(leader, lines)
+    put(leader, lines)
     shared = sum(leader.delivery.index.at_path(path) is not None for path in paths)
     leader.delivery.ledger.bury()
     leader.delivery.ledger.forget_buried()
@@ -124,108 +117,9 @@ def _carry_out(leader: Leader, note: Note) -> dict[str, int]:
     leader.tree.dot.unlink(NOTE)
     leader.tree.dot.sync()
     return {
-        "records": lines.records, "amendments": lines.amendments, "files": len(paths) - shared,
+        "records": int(lines.tombstone is not None), "amendments": lines.amendments, "files": len(paths) - shared,
         "shared": shared, "events": len(note.patches),
     }  # fmt: skip
-
-
-# --- lines -------------------------------------------------------------------------------------------------
-def _lines(leader: Leader, note: Note) -> Lines:
-    """Make the files anew that have a line of the generation. Raises DamageError for one that cannot be read."""
-    found = Lines()
-    with history.opened(leader.tree.root) as files:
-        amendments = _amendments(files.amendments, note.id, found)
-        part, record = _find(leader, files.months, note.id)
-        if part is not None:
-            found.records, found.trace_id = 1, record["metadata"]["trace_id"]
-            repeated = _is_repeated(leader, files.months, record)
-            found.tombstone = entomb(record, amendments, wall=note.wall, repeated=repeated)
-            data = _with(part, note.id, seal(found.tombstone))
-            found.parts[part.name] = gzip.compress(data) if part.compressed else data
-    _config(leader, note.id, found)
-    return found
-
-
-def _find(leader: Leader, parts: list[Part], id_: str) -> tuple[Part | None, Record]:
-    for part in parts:
-        for _, line in part.lines():
-            if _is_of(line, id_):
-                return part, history.parsed(line)
-            leader.breathe()
-    return None, {}
-
-
-def _is_of(line: bytes, id_: str) -> bool:
-    if id_.encode() not in line:
-        return False
-    record = history.parsed(line)
-    return history.is_record(record) and record["metadata"]["generation_id"] == id_
-
-
-def _is_repeated(leader: Leader, parts: list[Part], record: Record) -> bool:
-    """Tell whether an earlier live line has the same output."""
-    key, digest, id_ = repeat_key(record), output_digest(record), record["metadata"]["generation_id"]
-    if key is None or digest is None:
-        return False
-    for part in parts:
-        for _, line in part.lines():
-            leader.breathe()
-            if digest.encode() not in line and key.encode() not in line:
-                continue
-            found = history.parsed(line)
-            if not history.is_record(found) or repeat_key(found) != key:
-                continue
-            if found["metadata"]["generation_id"] == id_:
-                return False
-            if not found["metadata"].get("source"):
-                return True
-    return False
-
-
-def _with(part: Part, id_: str, tombstone: bytes) -> bytes:
-    return b"".join(tombstone if _is_of(line, id_) else line for _, line in part.lines())
-
-
-def _amendments(part: Part | None, id_: str, found: Lines) -> list[Record]:
-    if part is None:
-        return []
-    mine: list[tuple[Record, bytes]] = []
-    others: list[tuple[Record, bytes]] = []
-    for _, line in part.lines():
-        record = history.parsed(line) if id_.encode() in line else {}
-        (mine if record.get("generation_id") == id_ else others).append((record, line))
-    if mine:
-        found.parts[AMENDMENTS] = b"".join(line for _, line in others)
-        found.amendments = len(mine)
-    return [record for record, _ in mine if is_amendment(record)]
-
-
-def _config(leader: Leader, id_: str, found: Lines) -> None:
-    """The history of settings stays, without the id of the generation that brought a change."""
-    root, out = leader.tree.root, []
-    data = root.read(CONFIG_HISTORY) if root.exists(CONFIG_HISTORY) else b""
-    if id_.encode() not in data:
-        return
-    for line in data.splitlines(keepends=True):
-        record = history.parsed(line)
-        if record.get("event_id") == f"config-{id_}":
-            record["event_id"] = f"config-{tomb_id(id_)}"
-            line = seal({key: value for key, value in record.items() if key != "checksum"})
-        out.append(line)
-    found.parts[CONFIG_HISTORY] = b"".join(out)
-
-
-def _replace(leader: Leader, lines: Lines) -> None:
-    root = leader.tree.root
-    for name in [name for name in lines.parts if name.startswith(f"{ARCHIVE}/")]:
-        archive = root.sub(ARCHIVE)
-        archive.replace(name.rpartition("/")[2], lines.parts.pop(name))
-        archive.close()
-    if CONFIG_HISTORY in lines.parts:
-        root.replace(CONFIG_HISTORY, lines.parts.pop(CONFIG_HISTORY))
-    if lines.parts:
-        months.replace_files(leader.tree, dict(lines.parts))
-        leader.delivery.ledger.remember_places()
 
 
 # --- the index -----------------------------------------------------------------------------------------------
@@ -237,7 +131,7 @@ def _event_ids(leader: Leader, id_: str) -> list[str]:
     return [*of_amendments, *([row.event_id] if row is not None and row.event_id else [])]
 
 
-def _index(leader: Leader, note: Note, lines: Lines) -> list[str]:
+def _index(leader: Leader, note: Note, lines: Replacement) -> list[str]:
     """Put the tombstone's row in place of the generation's; returns the paths it referred to."""
     index, ledger = leader.delivery.index, leader.delivery.ledger
     old, paths = index.delivered(note.id), [one.path for one in index.artifacts_of(note.id)]
@@ -263,14 +157,8 @@ def _row(old: Delivered, tombstone: Record | None) -> Delivered:
 
 def _rewrite_index(leader: Leader) -> None:
     index = leader.delivery.index
-    try:
-        whole = index.rewrite()
-    except sqlite3.Error as error:
-        raise StorageError(
-            index.name, f"cannot be written anew ({error})", "run the deletion again"
-        ) from error
-    if not whole:
-        raise StorageError(index.name, "is held open by a reader", "run the deletion again")
+    if not index.rewrite():
+        raise StorageError(index.name, "is held open by a reader", _AGAIN)
 
 
 # --- quarantine ----------------------------------------------------------------------------------------------

@@ -44,6 +44,10 @@ class UnknownGenerationError(OtelGenError, LookupError):
     """Tell that no generation with this id or task id is known in the data_dir."""
 
 
+class WrongValidatorError(OtelGenError):
+    """Tell that a verdict comes from another validator than the one who asked for the generation."""
+
+
 class MissingExtraError(OtelGenError, ImportError):
     """Tell which extra brings a package that is not installed."""
 

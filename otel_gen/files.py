@@ -6,6 +6,7 @@ umask, names are single components, and what is not a plain file with one name i
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -14,6 +15,11 @@ from contextlib import contextmanager
 from otel_gen.errors import StorageError
 
 _PLAIN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_REFUSED = {
+    errno.ELOOP: "is a symbolic link",
+    errno.EISDIR: "is a directory, not a file",
+    errno.ENXIO: "not a plain file",
+}
 _LOOK = "remove it or choose another data_dir"
 
 
@@ -109,7 +115,12 @@ class Folder:
 
     def open(self, name: str, flags: int = os.O_RDONLY) -> int:
         """Open a plain file; links, fifos, devices and files with a second name are refused."""
-        fd = os.open(name, flags | _PLAIN, 0o600, dir_fd=self.fd)
+        try:
+            fd = os.open(name, flags | _PLAIN, 0o600, dir_fd=self.fd)
+        except OSError as error:
+            if error.errno not in _REFUSED:
+                raise
+            raise StorageError(os.path.join(self.path, name), _REFUSED[error.errno], _LOOK) from error
         try:
             self._check(name, fd, flags)
         except BaseException:

@@ -8,6 +8,7 @@ from typing import Any
 
 from otel_gen import attributes as attrs
 from otel_gen import semconv as sc
+from otel_gen.errors import StorageError
 from otel_gen.files import Folder
 from otel_gen.inspectors import ply, spz
 from otel_gen.stager import Job
@@ -25,8 +26,8 @@ def inspect_job(open_staging: Callable[[], Folder], job: Job) -> dict[str, Any]:
     folder = open_staging()
     try:
         fd = folder.open(job.name)
-    except OSError:
-        return {}  # delivered already
+    except (OSError, StorageError):
+        return {}  # delivered already, or something else stands there
     finally:
         folder.close()
     try:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 import uuid
 from typing import Any
 
 from otel_gen import commands
 from otel_gen.clock import Clock
-from otel_gen.errors import LeaderBusyError, OtelGenError, UnknownGenerationError
+from otel_gen.errors import LeaderBusyError, OtelGenError, StorageError, UnknownGenerationError
 from otel_gen.events import Command, encode
 from otel_gen.foreign import valid_id
 from otel_gen.leader import Leader
@@ -88,10 +89,20 @@ def _answer(tree: Tree, command_id: str) -> dict[str, Any] | None:
 
 
 def _do(tree: Tree, lock: LeaderLock, command: str, argument: str) -> dict[str, Any]:
+    try:
+        return _led(tree, lock, command, argument)
+    except (OSError, sqlite3.Error) as error:
+        text = f"the {command} is not finished ({error})"
+        raise StorageError(tree.path, text, "see to it and try again") from error
+
+
+def _led(tree: Tree, lock: LeaderLock, command: str, argument: str) -> dict[str, Any]:
     clock = Clock()
     lock.beat(clock.boot())
     leader = Leader(tree, clock)
     try:
+        if command == "delete":
+            leader.step()  # what waits in the journal can be deleted as well
         return commands.DO[command](leader, argument)
     finally:
         leader.close()

@@ -13,7 +13,7 @@ from otel_gen.clock import parse_iso
 from otel_gen.index import Index
 from otel_gen.lines import Lines
 from otel_gen.record import Record
-from otel_gen.store import Store
+from otel_gen.store import Store, is_place
 from otel_gen.tables import ArtifactRow, Delivered
 from otel_gen.tombstone import was_repeated
 from otel_gen.verdicts import PATH_KEYS, SAMPLE_KEY
@@ -101,7 +101,7 @@ class Restore:
             self._aggregates.amendment(amendment, record["metadata"])
         self._index.add_delivered([row])
         self._index.add_amendments(rows.said_late(record))
-        kept = rows.artifacts_of(record)
+        kept = [one for one in rows.artifacts_of(record) if is_place(one.path)]
         for one in kept:
             one.size = self._store.size(one.path)
         self._index.add_artifacts(kept)
@@ -148,7 +148,7 @@ class Restore:
 
     def _add_sample(self, row: Delivered, output: Record) -> None:
         path = output.get(SAMPLE_KEY)
-        if path:
+        if is_place(path):
             digest = str(output.get("rejected_sample_hash")).rpartition(":")[2]
             size = self._store.size(path)
             self._index.add_artifacts([ArtifactRow(row.id, "rejected_sample", digest, path, size)])

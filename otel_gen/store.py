@@ -5,13 +5,23 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from otel_gen.files import Folder, write_all
 
 IMAGES, OUTPUTS, SAMPLES = "images", "ply_files", "rejected_samples"
 SAMPLE_PREFIX = f"{OUTPUTS}/{SAMPLES}/"
 _NO_LINKS = (errno.EPERM, errno.EMLINK, errno.EXDEV, errno.EOPNOTSUPP, errno.ENOSYS)
+
+
+_PLACE = re.compile(rf"({IMAGES}|{OUTPUTS}(/{SAMPLES})?)/[0-9a-f]{{16,64}}\.[a-z0-9]{{1,8}}")
+
+
+def is_place(path: object) -> TypeGuard[str]:
+    """Tell whether a path is one that this module gives; a line of a file may say anything."""
+    return isinstance(path, str) and _PLACE.fullmatch(path) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ def entomb(record: Record, amendments: list[Record], *, wall: int, repeated: boo
     record = fold_into(record, amendments) if amendments else record
     id_ = tomb_id(record["metadata"]["generation_id"])
     found = {
-        "schema_version": record["schema_version"],
+        "schema_version": record.get("schema_version", 1),
         "metadata": _metadata(record["metadata"], id_),
         "task": _task(record["task"]["task_type"]),
         "miner_config": {},
@@ -72,7 +72,7 @@ def entomb(record: Record, amendments: list[Record], *, wall: int, repeated: boo
 
 
 def _metadata(metadata: Record, id_: str) -> Record:
-    kept = {key: metadata[key] for key in ("timestamp", "validator_uid", "attempt")}
+    kept = {key: metadata.get(key) for key in ("timestamp", "validator_uid", "attempt")}
     nobody = dict.fromkeys(("miner_uid", "miner_hotkey", "miner_version", "network", "task_id"))
     ids: Record = {"generation_id": id_, "trace_id": _ZEROS, "span_id": _ZEROS[:16], "trace_flags": 0}
     source = {"source": metadata["source"]} if metadata.get("source") else {}

@@ -80,7 +80,7 @@ class LeaderLock:
         """Say who holds the lock, as its file tells."""
         try:
             return self._dot.read(LOCK).decode("ascii", "replace").split()[0]
-        except (OSError, IndexError):
+        except (OSError, StorageError, IndexError):
             return "unknown"
 
     def release(self) -> None:

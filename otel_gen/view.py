@@ -197,8 +197,8 @@ class View:
     def _sweep_spare(self, name: str) -> None:
         try:
             reader = Reader(self._folder, name)
-        except OSError:
-            return
+        except (OSError, StorageError):
+            return  # no spare of ours
         try:
             if not reader.alive():
                 self._folder.unlink(name)

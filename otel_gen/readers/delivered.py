@@ -16,10 +16,10 @@ from otel_gen.tombs import tomb_id
 def delivered(root: Folder, ids: Iterable[str]) -> set[str]:
     """Tell which of these generations have a record, or had one that was deleted."""
     wanted = set(ids)
-    with usable_index(root) as known, history.opened(root) as files:
-        done = {id_ for id_ in wanted if known is not None and known.is_delivered(id_)}
+    with usable_index(root) as index, history.opened(root) as files:
+        done = {id_ for id_ in wanted if index is not None and index.is_delivered(id_)}
         lines = {id_: id_ for id_ in wanted - done} | {tomb_id(id_): id_ for id_ in wanted - done}
-        for part, start in unknown_to(known, files) if lines else ():
+        for part, start in unknown_to(index, files) if lines else ():
             for _, line in part.lines(start):
                 done |= {lines[found] for found in {_id(line)} & lines.keys()}
     return done
@@ -30,13 +30,13 @@ def is_deleted(root: Folder, generation_id: str) -> bool:
     return bool(delivered(root, [tomb_id(generation_id)]))
 
 
-def unknown_to(known: Index | None, files: History) -> list[tuple[Part, int]]:
+def unknown_to(index: Index | None, files: History) -> list[tuple[Part, int]]:
     """List the stretches of the history that an index does not cover."""
-    if known is None:
+    if index is None:
         return [(part, 0) for part in files.months]
     current = [part for part in files.months if part.name == HISTORY]
-    same = [part for part in current if str(part.inode) == known.meta("history_inode")]
-    return [(part, int(known.meta("history_size", "0")) if same else 0) for part in current]
+    same = [part for part in current if str(part.inode) == index.meta("history_inode")]
+    return [(part, int(index.meta("history_size", "0")) if same else 0) for part in current]
 
 
 def _id(line: bytes) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import otel_gen
-from tests.bad_input.case import Case, named, noise
+from tests.bad_input.case import Case, Record, named, noise
 
 
 class Raises:
@@ -180,9 +180,16 @@ def cases() -> Iterator[Case]:
             act=lambda gen, value, key=key: gen.set(**{key: value}),
         )
     yield Case("attributes: 100,000 at once", lambda: {f"a{n}": n for n in range(100_000)},
-               act=lambda gen, value: gen.set(**value))  # fmt: skip
-    yield Case("attributes: 2,000 calls", lambda: range(2000), act=_many_calls)
+               act=lambda gen, value: gen.set(**value), expect=_core_stays)  # fmt: skip
+    yield Case("attributes: 2,000 calls", lambda: range(2000), act=_many_calls, expect=_core_stays)
     yield Case("stages: 1,000", lambda: range(1000), act=_many_stages)
+
+
+def _core_stays(record: Record) -> None:
+    """What is too long loses the caller's own, never who, what and how it ended."""
+    assert 10 < len(record["generation"]["attributes"]) < 100_000
+    assert (record["task"]["prompt"], record["metadata"]["validator_uid"]) == ("a chair", 57)
+    assert record["outcome"] == "unscored"
 
 
 def _many_calls(gen: Any, value: Any) -> None:

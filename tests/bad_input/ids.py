@@ -40,7 +40,7 @@ IDS: dict[str, Any] = {
     "wildcards": "*?[a-z]",
     "SQL": "' OR 1=1; --",
     "a label": 'x",outcome="accepted',
-    "a shell": "$(touch /tmp/otel_gen_bad_input)`id`",
+    "a shell": "$(touch made)`touch made`",
     "integer": 7,
     "huge integer": lambda: 10**5000,
     "bytes": UUID.encode(),
