@@ -159,7 +159,17 @@ ANSWERS = {
     )
 }  # fmt: skip
 
+
+async def passing(request, answer):
+    response = await answer(request)
+    response.headers["X-Passed"] = "yes"
+    return response
+
+
 KEY = os.environ.get("TEST_KEY")
+MIDDLEWARE = os.environ.get("TEST_MIDDLEWARE")
+if MIDDLEWARE == "inside":
+    app.middleware("http")(passing)
 instrument(
     app,
     feedback=KEY,
@@ -167,3 +177,5 @@ instrument(
     cancel_on_disconnect=bool(os.environ.get("TEST_CANCELS")),
     miner_uid=226,
 )
+if MIDDLEWARE == "around":
+    app.middleware("http")(passing)
