@@ -50,11 +50,20 @@ def set_up(version: str) -> None:
 
 
 def flush(timeout: float) -> None:
-    """Flush the provider that is ours; an application flushes its own.
-
-    The SDK's force_flush does not keep its timeout, so it runs on a thread that is not waited for beyond it.
-    """
+    """Flush the provider that is ours; an application flushes its own."""
     for provider in _own:
-        thread = threading.Thread(target=provider.force_flush, name="otel_gen-flush", daemon=True)
-        thread.start()
-        thread.join(timeout)
+        _flush(provider, timeout)
+
+
+def flush_application(timeout: float) -> None:
+    """Flush the application's provider, where nobody else will: a server that ends by a signal runs no atexit."""
+    provider = provider_now()
+    if provider not in _own and hasattr(provider, "force_flush"):
+        _flush(provider, timeout)
+
+
+def _flush(provider: Any, timeout: float) -> None:
+    """Flush on a thread that is not waited for beyond the time: the SDK's force_flush does not keep its own."""
+    thread = threading.Thread(target=provider.force_flush, name="otel_gen-flush", daemon=True)
+    thread.start()
+    thread.join(timeout)
