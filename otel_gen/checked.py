@@ -10,7 +10,7 @@ from otel_gen.errors import UnknownGenerationError
 from otel_gen.feedbacks import FeedbackResult
 from otel_gen.files import Folder
 from otel_gen.foreign import valid_id
-from otel_gen.readers.known import find
+from otel_gen.readers.delivered import is_known
 
 
 def feedback(data_dir: Any, generation_id: str | None = None, **keywords: Any) -> FeedbackResult:
@@ -24,10 +24,10 @@ def feedback(data_dir: Any, generation_id: str | None = None, **keywords: Any) -
         raise UnknownGenerationError(f"{generation_id[:80]!r} is no generation id: it has the form of a UUID")
     root = Folder.root(os.fspath(data_dir), create=False)
     try:
-        known = find(root, generation_id, task_id)
+        known = is_known(root, generation_id, task_id)
     finally:
         root.close()
-    if known is None:
+    if not known:
         what = f"generation {generation_id}" if generation_id else f"submitted generation of task {task_id}"
         raise UnknownGenerationError(f"{root.path} knows no {what}; nothing was recorded")
     return runtime.feedback(generation_id, data_dir=data_dir, **keywords)

@@ -51,19 +51,18 @@ def set_up(version: str) -> None:
 
 def flush(timeout: float) -> None:
     """Flush the provider that is ours; an application flushes its own."""
-    for provider in _own:
-        _flush(provider, timeout)
+    _flush(_own, timeout)
 
 
 def flush_application(timeout: float) -> None:
-    """Flush the application's provider, where nobody else will: a server that ends by a signal runs no atexit."""
+    """Flush the application's provider, where nobody else does before a signal ends the process."""
     provider = provider_now()
-    if provider not in _own and hasattr(provider, "force_flush"):
-        _flush(provider, timeout)
+    _flush([provider] if hasattr(provider, "force_flush") else [], timeout)
 
 
-def _flush(provider: Any, timeout: float) -> None:
-    """Flush on a thread that is not waited for beyond the time: the SDK's force_flush does not keep its own."""
-    thread = threading.Thread(target=provider.force_flush, name="otel_gen-flush", daemon=True)
-    thread.start()
-    thread.join(timeout)
+def _flush(providers: list[Any], timeout: float) -> None:
+    """Flush each on a thread that is not waited for beyond the timeout: the SDK's force_flush does not keep its own."""
+    for provider in providers:
+        thread = threading.Thread(target=provider.force_flush, name="otel_gen-flush", daemon=True)
+        thread.start()
+        thread.join(timeout)
