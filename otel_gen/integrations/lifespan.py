@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
+from otel_gen import pipeline
 from otel_gen.errors import OtelGenError
 from otel_gen.guard import log
 from otel_gen.integrations.asgi import App, Message, Receive, Scope, Send
 from otel_gen.runtime import faults, shutdown
 
+_LEAST = 0.5  # seconds for the spans, however long the records took
 _ENDS = ("lifespan.startup.failed", "lifespan.shutdown.complete", "lifespan.shutdown.failed")
 
 
@@ -51,5 +54,11 @@ class Lifespan:
             return
         self._drained = True
         with faults.quiet("shutdown"):
-            if not await asyncio.to_thread(shutdown, self._seconds):
+            if not await asyncio.to_thread(self._end):
                 log.warning("otel_gen: not everything is delivered; the journal keeps it for the next start")
+
+    def _end(self) -> bool:
+        until = time.monotonic() + self._seconds
+        delivered = shutdown(self._seconds)
+        pipeline.flush_application(max(until - time.monotonic(), _LEAST))
+        return delivered

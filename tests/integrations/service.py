@@ -8,6 +8,9 @@ import time
 
 from fastapi import BackgroundTasks, FastAPI, Form, HTTPException, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
 
 import otel_gen
 from otel_gen.integrations.fastapi import CurrentGeneration, instrument
@@ -159,7 +162,23 @@ ANSWERS = {
     )
 }  # fmt: skip
 
+
+async def passing(request, answer):
+    response = await answer(request)
+    response.headers["X-Passed"] = "yes"
+    return response
+
+
+if os.environ.get("TEST_SPANS"):
+    provider = TracerProvider()
+    exporter = ConsoleSpanExporter(out=open(os.environ["TEST_SPANS"], "a", encoding="utf-8"))  # noqa: SIM115
+    provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=600_000))
+    trace.set_tracer_provider(provider)
+
 KEY = os.environ.get("TEST_KEY")
+MIDDLEWARE = os.environ.get("TEST_MIDDLEWARE")
+if MIDDLEWARE == "inside":
+    app.middleware("http")(passing)
 instrument(
     app,
     feedback=KEY,
@@ -167,3 +186,5 @@ instrument(
     cancel_on_disconnect=bool(os.environ.get("TEST_CANCELS")),
     miner_uid=226,
 )
+if MIDDLEWARE == "around":
+    app.middleware("http")(passing)

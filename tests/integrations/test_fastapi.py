@@ -202,3 +202,39 @@ def test_metrics_are_shown_in_the_form_that_is_accepted(service):
 
 def test_feedback_is_off_unless_asked_for(service):
     assert httpx.post(f"{service.url}/otel-gen/feedback", json={}).status_code == 404
+
+
+@pytest.fixture(scope="module", params=["inside", "around"])
+def passing(request, tmp_path_factory):
+    """A service with a middleware in the framework's own style, which runs the application in another task."""
+    folder = tmp_path_factory.mktemp(request.param)
+    with Served(folder, OTEL_GEN_FEEDBACK_TIMEOUT="0", TEST_MIDDLEWARE=request.param) as served:
+        yield served
+
+
+def test_a_middleware_inside_or_around_changes_nothing(passing):
+    outcomes = {}
+    for prompt in ("a chair", "streamed", "bad", "caught", "handled", "crashed", "refused", "later"):
+        answer, record = ask(passing, prompt)
+        failure = record["failure_analysis"]
+        outcomes[prompt] = (record["outcome"], failure["error_type"], failure["stage"])
+        assert record["metadata"]["generation_id"] == answer.headers.get("x-generation-id", "") or (
+            prompt == "crashed"  # the server's own answer
+        )
+    assert outcomes == {
+        "a chair": ("unscored", None, None),
+        "streamed": ("unscored", None, None),
+        "bad": ("failed", "bad_request", None),
+        "caught": ("failed", "connection", "trellis"),
+        "handled": ("failed", "oom", "sdxl"),
+        "crashed": ("failed", "crash", None),
+        "refused": ("withheld", None, None),
+        "later": ("unscored", None, None),
+    }
+
+
+def test_a_middleware_hides_no_client_that_hangs_up(passing):
+    before = len(passing.working())
+    held = hang_up(passing, "held", lambda _: until(lambda: len(passing.working()) > before))
+    endless = hang_up(passing, "endless", lambda connection: connection.recv(10_000))
+    assert [passing.record(task)["outcome"] for task in (held, endless)] == ["cancelled", "cancelled"]

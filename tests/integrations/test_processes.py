@@ -125,6 +125,21 @@ def test_a_killed_worker_is_replaced_and_the_other_sees_to_its_records(tmp_path)
         check(service, load.answered)
 
 
+def test_the_spans_of_the_applications_own_pipeline_go_out_before_the_end(tmp_path):
+    with Served(tmp_path, TEST_SPANS=str(tmp_path / "spans"), OTEL_GEN_FEEDBACK_TIMEOUT="0") as service:
+        for n in range(3):
+            service.post("a chair", {"X-Task-Id": f"task-{n}"})
+        assert (tmp_path / "spans").read_text() == ""
+        assert service.stop() < 10
+        said = (tmp_path / "spans").read_text()
+        assert [said.count(f'"name": "{name}"') for name in ("POST /generate/", "generation", "trellis")] == [
+            3
+        ] * 3
+        traces = {f"0x{record['metadata']['trace_id']}" for record in service.records().values()}
+        assert len(traces) == 3
+        assert all(trace in said for trace in traces)
+
+
 def test_wrong_settings_are_the_reason_why_it_does_not_start(tmp_path):
     service = Served(tmp_path, OTEL_GEN_DURABILITY="perhaps")
     with pytest.raises(AssertionError):
