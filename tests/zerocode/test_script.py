@@ -13,6 +13,8 @@ from tests.zerocode.world import BIN, mapped
 SCRIPT = """
 import asyncio, sys
 
+asyncio.run(asyncio.sleep(0))
+
 def step(x):
     return x + 1
 
