@@ -64,13 +64,22 @@ class Wrapping:
 
     def around(self, function: Any) -> Any:
         """Give a function that a framework is told of wrapped, where it is a target; else as it is."""
-        if isinstance(function, wrapt.ObjectProxy):
+        if self._is_around(function):
             return function
         for target, wrapper in self._wrappers.items():
             if means(target, function):
                 self._found()
                 return wrapt.FunctionWrapper(function, wrapper, self._enabled)
         return function
+
+    def _is_around(self, function: Any) -> bool:
+        """Tell whether one of ours is around a function already, at whatever depth."""
+        ours = [id(wrapper) for wrapper in self._wrappers.values()]
+        for _ in range(32):
+            if id(getattr(function, "_self_wrapper", None)) in ours:
+                return True
+            function = getattr(function, "__wrapped__", None)
+        return False
 
     def _wrap(self, target: Target, home: Any) -> None:
         try:
