@@ -11,12 +11,15 @@ _COMMON = frozenset(
     dir(dict) + dir(list) + dir(str) + dir(bytes) + ["read", "write", "close", "run", "start", "json"]
 )
 
+_DEEPEST = 10
+
 
 class Callees:
     """Resolves names, attributes and types without running anything; what stays open is left out."""
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
+        self._depth = 0
         self._methods: dict[str, list[Place]] = {}
         for module in sources.modules.values():
             for path in module.functions:
@@ -103,19 +106,26 @@ class Callees:
                 return found
         return None
 
-    def type_of(self, node: ast.expr, scope: _Scope, depth: int = 0) -> Place | None:
+    def type_of(self, node: ast.expr, scope: _Scope) -> Place | None:
         """Guess the class of an expression: from what was assigned, an annotation, or a call."""
-        if depth > 6:
+        if self._depth > _DEEPEST:  # names that are made of each other
             return None
+        self._depth += 1
+        try:
+            return self._type_of(node, scope)
+        finally:
+            self._depth -= 1
+
+    def _type_of(self, node: ast.expr, scope: _Scope) -> Place | None:
         if isinstance(node, ast.Await):
-            return self.type_of(node.value, scope, depth + 1)
+            return self.type_of(node.value, scope)
         if isinstance(node, ast.Call):
             return self._called(node, scope)
         if isinstance(node, ast.Name):
-            return self._name_s_type(node.id, scope, depth)
+            return self._name_s_type(node.id, scope)
         if isinstance(node, ast.Attribute):
-            owner = self.type_of(node.value, scope, depth + 1)
-            return None if owner is None else self._attribute_s_type(owner, node.attr, depth)
+            owner = self.type_of(node.value, scope)
+            return None if owner is None else self._attribute_s_type(owner, node.attr)
         return None
 
     def _called(self, node: ast.Call, scope: _Scope) -> Place | None:
@@ -127,7 +137,7 @@ class Callees:
             return None
         return self._annotated(function.returns, self._sources.modules[place.module])
 
-    def _name_s_type(self, name: str, scope: _Scope, depth: int) -> Place | None:
+    def _name_s_type(self, name: str, scope: _Scope) -> Place | None:
         if name in ("self", "cls") and "." in scope.place.path:
             return Place(scope.place.module, scope.place.path.split(".")[0])
         if (found := self.class_named(name, scope.module)) is not None:
@@ -136,19 +146,19 @@ class Callees:
             return self._annotated(scope.annotations[name], scope.module)
         value = scope.values.get(name) or scope.module.values.get(name)
         if value is not None:
-            return self.type_of(value, scope, depth + 1)
+            return self.type_of(value, scope)
         taken = scope.module.imports.get(name)
         home = self._sources.modules.get(taken.module) if isinstance(taken, Place) else None
         if home is None or not isinstance(taken, Place) or taken.path not in home.values:
             return None
-        return self.type_of(home.values[taken.path], _Scope(home, Place(home.name, ""), None), depth + 1)
+        return self.type_of(home.values[taken.path], _Scope(home, Place(home.name, ""), None))
 
     def _annotated(self, node: ast.expr | None, module: Module) -> Place | None:
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             return self.class_named(node.value, module)
         return self.class_named(node.id, module) if isinstance(node, ast.Name) else None
 
-    def _attribute_s_type(self, owner: Place, name: str, depth: int) -> Place | None:
+    def _attribute_s_type(self, owner: Place, name: str) -> Place | None:
         """Look for `self.name = Class(...)` in the methods of a class, or `name: Class` in its body."""
         module = self._sources.modules[owner.module]
         for node in ast.walk(module.classes[owner.path]):
@@ -156,7 +166,7 @@ class Callees:
                 return self._annotated(node.annotation, module)
             if isinstance(node, ast.Assign) and any(_is_named(target, name) for target in node.targets):
                 scope = _Scope(module, Place(owner.module, f"{owner.path}.__init__"), None)
-                return self.type_of(node.value, scope, depth + 1)
+                return self.type_of(node.value, scope)
         return None
 
 

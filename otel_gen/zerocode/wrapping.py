@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import threading
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 import wrapt
@@ -18,7 +19,8 @@ Wrapper = Callable[[Any, Any, Any, Any], Any]
 
 
 class Wrapping:
-    """The targets of a mapping and what became of each. `_lock` guards `_state`.
+    """The targets of a mapping and what became of each. `_lock` guards `_state`
+    and is held while a script's are wrapped.
 
     waiting -> wrapped | refused, when its module is loaded; a refusal is told at once, what still waits
     when the first generation ends is told then. `enabled` says whether wrappers are asked at all.
@@ -45,10 +47,12 @@ class Wrapping:
                 self._wrap(target, loaded)
 
     def script(self) -> None:
-        """Wrap what the script defines that is run; it has no import of its own to wait for."""
-        for target in self._waiting():
-            if is_script(target.module) and (home := module(target)) is not None:
-                self._wrap(target, home)
+        """Wrap what the script has defined so far that is run; it has no import of its own to wait for."""
+        with self._lock:  # of two generations that begin at once the second waits until all is wrapped
+            for target in self._waiting():
+                home = module(target) if is_script(target.module) else None
+                if home is not None and _defines(home, target.path):
+                    self._wrap(target, home)
 
     def in_script(self) -> list[str]:
         """Name the targets of the script that is run."""
@@ -60,13 +64,22 @@ class Wrapping:
 
     def around(self, function: Any) -> Any:
         """Give a function that a framework is told of wrapped, where it is a target; else as it is."""
-        if isinstance(function, wrapt.ObjectProxy):
+        if self._is_around(function):
             return function
         for target, wrapper in self._wrappers.items():
             if means(target, function):
                 self._found()
                 return wrapt.FunctionWrapper(function, wrapper, self._enabled)
         return function
+
+    def _is_around(self, function: Any) -> bool:
+        """Tell whether one of ours is around a function already, at whatever depth."""
+        ours = [id(wrapper) for wrapper in self._wrappers.values()]
+        for _ in range(32):
+            if id(getattr(function, "_self_wrapper", None)) in ours:
+                return True
+            function = getattr(function, "__wrapped__", None)
+        return False
 
     def _wrap(self, target: Target, home: Any) -> None:
         try:
@@ -105,6 +118,14 @@ class Wrapping:
         said += f"; cannot be wrapped: {', '.join(refused)}" if refused else ""
         said += f"; not loaded so far: {', '.join(waiting)}" if waiting else ""
         return not refused and not waiting, said
+
+
+def _defines(home: Any, path: str) -> bool:
+    try:
+        attrgetter(path)(home)
+    except AttributeError:
+        return False
+    return True
 
 
 def _why(error: Exception, home: Any, target: Target) -> str:

@@ -216,3 +216,14 @@ def test_nothing_of_the_service_is_imported(package):
     )  # fmt: skip
     assert done.stdout.strip() == "[]"
     assert not list(package.parent.rglob("*.pyc"))
+
+
+def test_names_that_are_made_of_each_other_come_to_an_end(tmp_path):
+    path = tmp_path / "round.py"
+    path.write_text(
+        "one = two.f()\ntwo = one.g()\n\ndef again():\n    return again()\n\n"
+        "def generate(prompt):\n    a = b.f()\n    b = a.g(one)\n    c = again()\n    return c.render(a.h, two.i)\n"
+    )
+    found = discover(str(path))
+    assert found.target == "round:generate"
+    assert [stage.target for stage in found.stages] == ["round:again"]

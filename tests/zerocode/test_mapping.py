@@ -68,6 +68,14 @@ def test_a_whole_file_is_read(tmp_path):
     assert found.settings == {"miner_uid": 226, "feedback_timeout": 60}
 
 
+def test_several_functions_may_make_generations(tmp_path):
+    found = read(
+        written(tmp_path, "[generation]\ntarget = ['a:text', 'a:image']\noutputs = {ply = 'result'}")
+    )
+    assert [str(plan.target) for plan in found.plans] == ["a:text", "a:image"]
+    assert all(plan.outputs["ply"].root == "result" for plan in found.plans)
+
+
 @pytest.mark.parametrize(("text", "told"), MISTAKES.items(), ids=MISTAKES.values())
 def test_a_mistake_is_told_with_its_place(tmp_path, text, told):
     path = written(tmp_path, text)

@@ -13,6 +13,8 @@ from tests.zerocode.world import BIN, mapped
 SCRIPT = """
 import asyncio, sys
 
+asyncio.run(asyncio.sleep(0))
+
 def step(x):
     return x + 1
 
@@ -28,10 +30,17 @@ if __name__ == "__main__":
 """
 
 
+SETTINGS = """
+[settings]
+miner_uid = 226
+network = "mainnet"
+"""
+
+
 def run(tmp_path, how, *command, **environ):
     (tmp_path / "worker.py").write_text(SCRIPT.replace("{run}", how))
     mapping = tmp_path / "mapping.toml"
-    mapping.write_text(mapped("worker", "generate", ["step"]))
+    mapping.write_text(mapped("worker", "generate", ["step"], SETTINGS))
     clean = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
     known = {
         "OTEL_GEN_MAPPING": str(mapping), "OTEL_GEN_DATA_DIR": str(tmp_path / "data"), "OTEL_TRACES_EXPORTER": "none",
@@ -47,11 +56,12 @@ def run(tmp_path, how, *command, **environ):
 
 @pytest.mark.parametrize("command", [["worker.py"], ["-m", "worker"]], ids=["by its file", "by its name"])
 def test_a_worker_s_event_loop_is_in_time(tmp_path, command):
-    done = run(tmp_path, "asyncio.run(main())", *command)
+    done = run(tmp_path, "asyncio.run(main())", *command, OTEL_GEN_NETWORK="testnet")
     assert (done.returncode, done.stdout, done.stderr) == (0, "ran\n", "")
     (record,) = otel_gen.read(tmp_path / "data")
     assert [stage["name"] for stage in record["generation"]["stages"]] == ["step"]
     assert record["outcome"] == "unscored"
+    assert (record["metadata"]["miner_uid"], record["metadata"]["network"]) == (226, "testnet")
 
 
 def test_what_is_called_before_is_told_at_the_end_and_does_what_it_did(tmp_path):

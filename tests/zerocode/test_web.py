@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 
 import httpx
 import pytest
 
-from tests.support import the_record
+from tests.support import settled, the_record
 
 SERVICE = """
 from fastapi import APIRouter, Depends, FastAPI, Form, HTTPException, Response
@@ -149,3 +150,19 @@ def test_the_end_of_the_service_delivers_before_the_server_hears_of_it(web, conf
 
     asyncio.run(live())
     assert delivered[-1] == ("lifespan.shutdown.complete", 1)
+
+
+def test_a_handler_that_is_wrapped_already_is_one_generation(web, configured):
+    s = web("generate", "order.prompt")
+
+    @functools.wraps(s.generate)
+    async def limited(*args, **kwargs):
+        return await s.generate(*args, **kwargs)
+
+    s.app.add_api_route("/later", s.generate, methods=["POST"])
+    s.app.add_api_route("/limited", limited, methods=["POST"])
+    for path in ("/later", "/limited", "/added"):
+        assert ask(s.app, path, json={"prompt": "a chair"}).status_code == 200
+    found = settled(configured)
+    asked = sorted(record["generation"]["attributes"]["seed"] for record in found.values())
+    assert asked == ["/added", "/later", "/limited"]
