@@ -104,7 +104,7 @@ def fields(answer: Any, *, cooldown_before: Any = None, now: float | None = None
 def _reason(found: Mapping[str, Any], until: float | None, before: float | None, now: float) -> str:
     if sanitize.flag(found.get("validation_failed")) is True:
         return VALIDATOR_FAILED
-    given = found.get("task_fidelity_score", found.get("score"))
+    given = found.get("score", found.get("task_fidelity_score"))
     if given is None:
         return NO_FEEDBACK
     return "" if sanitize.score(given) != 0.0 else _censored(until, before, now)
@@ -123,7 +123,6 @@ def _censored(until: float | None, before: float | None, now: float) -> str:
 
 # --- an object of any kind ------------------------------------------------------------------------------
 _NOTHING: Final = object()
-_TIMES: Final = ("cooldown_until",)
 
 
 def _items(given: Any) -> dict[str, Any]:
@@ -131,7 +130,7 @@ def _items(given: Any) -> dict[str, Any]:
     if given is None:
         return {}
     own = given if _is_mapping(given) else {**_dict_of(given, _EXTRA), **_dict_of(given, "__dict__")}
-    known = {name: _get(given, name) for name in (*FIELDS, "score", "rejection_reason", *_TIMES)}
+    known = {name: _get(given, name) for name in (*FIELDS, "score", "rejection_reason", "cooldown_until")}
     return {name: value for name, value in own.items() if _public(name)} | {
         name: value for name, value in known.items() if value is not None
     }

@@ -58,14 +58,23 @@ class Devices:
         nvml = self._nvml
         try:
             nvml.nvmlInit()
-            every = {n: nvml.nvmlDeviceGetHandleByIndex(n) for n in range(nvml.nvmlDeviceGetCount())}
-            uuids = {n: _text(nvml.nvmlDeviceGetUUID(handle)) for n, handle in every.items()}
+            count = nvml.nvmlDeviceGetCount()
         except nvml.NVMLError as error:
             raise NoGpuError(f"no NVIDIA driver answers ({error})") from error
-        wanted = chosen(uuids, os.environ.get("CUDA_VISIBLE_DEVICES"))[:MOST]
+        every = {n: found for n in range(count) if (found := self._device(n)) is not None}
+        wanted = chosen({n: uuid for n, (_, uuid) in every.items()}, os.environ.get("CUDA_VISIBLE_DEVICES"))[
+            :MOST
+        ]
         if not wanted:
             raise NoGpuError("no NVIDIA GPU is there, or CUDA_VISIBLE_DEVICES hides it")
-        return {n: every[n] for n in wanted}
+        return {n: every[n][0] for n in wanted}
+
+    def _device(self, index: int) -> tuple[Any, str] | None:
+        try:
+            handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
+            return handle, _text(self._nvml.nvmlDeviceGetUUID(handle))
+        except self._nvml.NVMLError:
+            return None  # lost, or not this user's
 
     def _reading(self, index: int, handle: Any) -> Reading | None:
         try:

@@ -1,6 +1,6 @@
-/* A stand-in for NVIDIA's library, so that its Python binding runs without a GPU: two devices whose memory in
-   use and utilisation are the two numbers in the file that NVML_FIGURES names; the second is a part of a GPU
-   that tells no utilisation. */
+/* A stand-in for NVIDIA's library, so that its Python binding runs without a GPU: devices whose memory in use
+   and utilisation are the two numbers in the file that NVML_FIGURES names; the second is a part of a GPU that
+   tells no utilisation, the third is lost. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -22,8 +22,13 @@ static unsigned long long figure(int at) {
 int nvmlInitWithFlags(unsigned int flags) { (void)flags; return 0; }
 int nvmlShutdown(void) { return 0; }
 const char *nvmlErrorString(int code) { (void)code; return "stand-in"; }
-int nvmlDeviceGetCount_v2(unsigned int *count) { *count = 2; return 0; }
-int nvmlDeviceGetHandleByIndex_v2(unsigned int index, void **device) { *device = &devices[index]; return 0; }
+int nvmlDeviceGetCount_v2(unsigned int *count) { *count = 3; return 0; }
+
+int nvmlDeviceGetHandleByIndex_v2(unsigned int index, void **device) {
+    if (index == 2) return 15; /* lost */
+    *device = &devices[index];
+    return 0;
+}
 
 int nvmlDeviceGetUUID(void *device, char *uuid, unsigned int length) {
     snprintf(uuid, length, "GPU-%d", *(int *)device);

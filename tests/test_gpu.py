@@ -281,8 +281,9 @@ with otel_gen.generation() as gen, gen.stage("trellis"):
     end = time.monotonic() + 20
     while b'gen3d_gpu_utilization_ratio{gpu="' not in generate_latest(REGISTRY):
         assert time.monotonic() < end, "no figures"
+page = generate_latest(REGISTRY).decode()
 otel_gen.shutdown()
-print(generate_latest(REGISTRY).decode())
+print(page)
 """
 
 
@@ -305,7 +306,11 @@ def stages(data_dir):
 
 
 def test_the_binding_of_nvidia_reads_what_the_driver_tells(tmp_path, driver):
-    python(READ, tmp_path / "data", **driver)
+    shown = samples(python(READ, tmp_path / "data", **driver))
+    assert {name for name in shown if name.startswith(("gen3d_gpu_memory_used", "gen3d_gpu_util"))} == {
+        'gen3d_gpu_memory_used_bytes{gpu="0"}', 'gen3d_gpu_memory_used_bytes{gpu="1"}',
+        'gen3d_gpu_utilization_ratio{gpu="0"}',
+    }  # fmt: skip
     (stage,) = stages(tmp_path / "data")
     known = stage["attributes"]
     assert (known["gpu_memory_peak_bytes"], known["gpu_utilization_peak"]) == (41 * GB, 0.97)

@@ -125,6 +125,8 @@ def test_the_answer_cannot_say_whose_feedback_it_is():
         (None, miner.NO_FEEDBACK),
         ({"feedback": {"task_fidelity_score": 0.7}, "cooldown_until": NOW + 880}, None),
         (zero(NOW + 880, rejection_reason="their own"), "their own"),
+        (zero(NOW + 880, score=0.7), None),
+        ({"score": 0, "task_fidelity_score": 0.7, "cooldown_until": NOW + 880}, miner.BELOW_THRESHOLD),
     ],
 )
 def test_what_a_zero_meant_is_told_by_the_cooldown(answer, reason):
