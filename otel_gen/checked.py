@@ -10,6 +10,7 @@ from otel_gen.errors import UnknownGenerationError, WrongValidatorError
 from otel_gen.feedbacks import FeedbackResult
 from otel_gen.files import Folder
 from otel_gen.foreign import valid_id
+from otel_gen.readers.known import find
 
 
 def feedback(data_dir: Any, generation_id: str | None = None, **keywords: Any) -> FeedbackResult:

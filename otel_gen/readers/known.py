@@ -10,7 +10,7 @@ from otel_gen import semconv as sc
 from otel_gen.endings import SUBMITTED
 from otel_gen.files import Folder
 from otel_gen.fold import Generation
-from otel_gen.readers.delivered import is_deleted
+from otel_gen.readers.delivered import is_deleted, unknown_to
 from otel_gen.readers.indexed import usable_index
 from otel_gen.readers.journal import read_journal
 from otel_gen.rows import from_record
@@ -55,7 +55,7 @@ def _delivered(root: Folder, generation_id: str) -> Known | None:
         row = index.delivered(generation_id) if index is not None else None
         if row is not None:
             return _row(row)
-        for part, start in _unknown_to(index, files):
+        for part, start in unknown_to(index, files):
             for _, line in part.lines(start):
                 record = history.parsed(line)
                 if history.is_record(record) and record["metadata"]["generation_id"] == generation_id:
