@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.stack.servers import free_port, wait_for
@@ -18,6 +19,7 @@ from .load import worker_of
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 BIN = Path(sys.executable).parent
+soon = partial(wait_for, seconds=60)
 
 
 class Home:
@@ -94,7 +96,7 @@ def started(manager: Manager, *command: str | Path) -> Iterator[Manager]:
             start_new_session=True,
         )  # fmt: skip
     try:
-        wait_for(manager.home.worker, f"{command[0]} to serve")
+        soon(manager.home.worker, f"{command[0]} to serve")
         yield manager
     finally:
         with suppress(ProcessLookupError):
@@ -174,7 +176,7 @@ def pm2(home: Home, program: Path) -> Iterator[Manager]:
     manager.program = program
     try:
         manager.pm2("start", str(home.example("ecosystem.config.js")))
-        wait_for(home.worker, "pm2 to serve")
+        soon(home.worker, "pm2 to serve")
         yield manager
     finally:
         manager.pm2("kill")
