@@ -164,10 +164,15 @@ class AroundGeneration(_Around):
         if error is None:
             self.results(block.handle, call)
             self.tell_id(block.handle, call)
-            if not outcomes.is_error(call.result):
-                self.outputs(call)
+            self.outputs(call)
         self.judge(block, call, error)
         self.reported()
+
+    @guarded
+    def outputs(self, call: Call) -> None:
+        """Hand over what was made, unless the answer says that nothing was."""
+        if not outcomes.is_error(call.result):
+            super().outputs(call)
 
     @guarded
     def tell_id(self, handle: Any, call: Call) -> None:

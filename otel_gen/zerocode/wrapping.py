@@ -74,12 +74,15 @@ class Wrapping:
 
     def _is_around(self, function: Any) -> bool:
         """Tell whether one of ours is around a function already, at whatever depth."""
-        ours = [id(wrapper) for wrapper in self._wrappers.values()]
         for _ in range(32):
-            if id(getattr(function, "_self_wrapper", None)) in ours:
+            if self._is_ours(function):
                 return True
             function = getattr(function, "__wrapped__", None)
         return False
+
+    def _is_ours(self, function: Any) -> bool:
+        wrapper = getattr(function, "_self_wrapper", None)
+        return any(wrapper is one for one in self._wrappers.values())
 
     def _wrap(self, target: Target, home: Any) -> None:
         try:
@@ -95,6 +98,8 @@ class Wrapping:
             self._found()
 
     def _replacement(self, target: Target, original: Any) -> Any:
+        while self._is_ours(original):  # a base class' method that is a target itself
+            original = original.__wrapped__
         if isinstance(original, type):
             raise TypeError(f"is a class; name one of its methods: {target}.{_a_method(original)}")
         if callable(original) or isinstance(original, (classmethod, staticmethod)):

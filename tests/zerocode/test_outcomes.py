@@ -116,3 +116,36 @@ def test_a_header_that_may_not_be_set_costs_nothing_else(load, configured):
     s = load(source, more='id_header = "X-Id"')
     assert s.generate(s.Frozen).headers == ()
     assert the_record(configured)["outcome"] == "unscored"
+
+
+HOSTILE = """
+class Hostile:
+    def __getattribute__(self, name):
+        raise RuntimeError(f"no {name}")
+    def __eq__(self, other):
+        raise RuntimeError("not comparable")
+    def __bool__(self):
+        raise RuntimeError("neither")
+    __hash__ = None
+
+def step(x):
+    return x
+
+def generate(x):
+    return step(x)
+"""
+
+
+def test_whatever_is_returned_reaches_the_caller(load, configured):
+    more = (
+        'id_header = "X-Id"\nresults = {{ a = "result.a" }}\noutputs = {{ ply = "result.body" }}\n'
+        + RULES
+        + '[[stage]]\ntarget = "{module}:step"\narguments = ["x.steps"]\nresults = {{ x = "x" }}\n'
+        + 'outputs = {{ ply = "result", enhanced_prompt = "x.text" }}\n'
+    )
+    s = load(HOSTILE, more=more)
+    made = s.Hostile()
+    assert s.generate(made) is made
+    record = the_record(configured)
+    assert record["outcome"] == "unsubmitted"
+    assert [stage["name"] for stage in record["generation"]["stages"]] == ["step"]

@@ -1,11 +1,13 @@
-"""docs/zero-code.md says what is: its mapping is one, its tables name every key."""
+"""docs/zero-code.md says what is: its commands record, its mapping is one, its tables name every key."""
 
 from __future__ import annotations
 
 import re
+import shutil
 
+import otel_gen
 from otel_gen.zerocode.mapping import GenerationTable, Rule, StageTable, read
-from tests.zerocode.world import ROOT
+from tests.zerocode.world import APP, ROOT, Service
 
 PAGE = (ROOT / "docs" / "zero-code.md").read_text()
 
@@ -36,3 +38,20 @@ def test_its_tests_exist():
     files = re.findall(r"`(tests/[^`]+)`", PAGE)
     assert files
     assert [file for file in files if not (ROOT / file).is_file()] == []
+
+
+def test_its_commands_record_a_service(tmp_path, trellis):
+    shutil.copytree(APP, tmp_path / "app")
+    (shown,) = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+    install, *lines = re.sub(r"\s+#.*", "", shown).splitlines()
+    assert install == "pip install '.[zero-code]'"
+    lines[-1] = f"exec {lines[-1]} --port {{port}}"
+    environ = {"TRELLIS_URL": trellis.url, "OTEL_GEN_FEEDBACK_TIMEOUT": "0"} | {
+        f"OTEL_{kind}_EXPORTER": "none" for kind in ("TRACES", "METRICS", "LOGS")
+    }
+    with Service(["bash", "-ec", "\n".join(lines)], tmp_path / "app", environ, tmp_path / "log") as service:
+        assert service.ask("a red chair").status_code == 200
+        service.stop()
+    (record,) = otel_gen.read(tmp_path / "app" / "data")
+    assert record["generation"]["output"]["num_gaussians"] == 8_000
+    assert len(record["generation"]["stages"]) == 9

@@ -162,6 +162,17 @@ def test_an_async_generator_takes_what_is_sent_and_thrown(service, configured):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "targets", [("Base.inherited", "Model.inherited"), ("Model.inherited", "Base.inherited")]
+)
+def test_a_method_and_the_one_it_is_inherited_from_are_a_stage_each(service, configured, targets):
+    more = '[[stage]]\ntarget = "{module}:%s"\nname = "one"\n[[stage]]\ntarget = "{module}:%s"\nname = "two"'
+    s = service(more=more % targets)
+    s.generate(lambda: (s.Base().inherited(1), s.Model().inherited(1)))
+    found = names(the_record(configured))
+    assert found == (["one", "two"] if targets[0].startswith("Base") else ["two", "one"])
+
+
 def test_a_signature_name_and_docstring_stay(service):
     s = service("plain")
     assert str(inspect.signature(s.plain)) == "(x, *, twice=False)"
