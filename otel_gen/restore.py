@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import msgspec
 
 from otel_gen import rows
 from otel_gen.aggregate import Aggregates
-from otel_gen.clock import parse_iso
 from otel_gen.index import Index
 from otel_gen.lines import Lines
 from otel_gen.record import Record
+from otel_gen.shape import Amendment, Line, fits
 from otel_gen.store import Store, is_place
 from otel_gen.tables import ArtifactRow, Delivered
 from otel_gen.tombstone import was_repeated
 from otel_gen.verdicts import PATH_KEYS, SAMPLE_KEY
 
 _loads = msgspec.json.Decoder().decode
-_OBJECTS = ("metadata", "task", "generation", "validator_feedback", "failure_analysis")
-_PARTS = ("timing", "output", "submission")
+_VERDICT = {"accepted", "feedback_delay_seconds", "score"}
 
 
 def parsed(lines: Lines, offset: int = 0) -> Iterator[Record]:
@@ -36,52 +34,27 @@ def parsed(lines: Lines, offset: int = 0) -> Iterator[Record]:
 
 def is_ours(record: Record) -> bool:
     """Tell whether a line is a record that can be counted: not damaged, not of an older logger."""
-    try:
-        parse_iso(record["metadata"]["timestamp"])
-        generation, feedback = record["generation"], record["validator_feedback"]
-        return (
-            all(isinstance(record[key], dict) for key in _OBJECTS)
-            and all(isinstance(generation[key], dict) for key in _PARTS)
-            and all(_is_stage(stage) for stage in generation["stages"])
-            and isinstance(record["metadata"]["generation_id"], str)
-            and isinstance(record["metadata"]["attempt"], int)
-            and isinstance(record["outcome"], str)
-            and {"task_type"} <= record["task"].keys()
-            and {"failed", "error_type"} <= record["failure_analysis"].keys()
-            and _is_feedback(feedback)
-        )
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return False
-
-
-def _is_stage(stage: Any) -> bool:
-    return isinstance(stage, dict) and {"name", "status", "duration_seconds"} <= stage.keys()
+    return fits(record, Line) and _is_feedback(record["validator_feedback"])
 
 
 def _is_feedback(feedback: Record) -> bool:
     if not feedback["received"]:
         return True
-    parse_iso(feedback["feedback_time"])
-    return {"accepted", "feedback_delay_seconds", "score"} <= feedback.keys()
+    return feedback.get("feedback_time") is not None and feedback.keys() >= _VERDICT
 
 
 def is_amendment(line: Record) -> bool:
     """Tell whether a line is an amendment that can be counted."""
-    try:
-        changes = line["changes"] if line["applied"] else {}
-        return (
-            isinstance(line["event_id"], str)
-            and isinstance(line["generation_id"], str)
-            and isinstance(line["kind"], str)
-            and isinstance(changes, dict)
-            and (line["kind"] != "feedback" or not changes or _changes_outcome(changes))
-        )
-    except (KeyError, TypeError, ValueError, AttributeError):
+    if not fits(line, Amendment):
         return False
+    if not line["applied"]:
+        return True
+    changes = line.get("changes")
+    return changes is not None and (line["kind"] != "feedback" or not changes or _is_verdict(changes))
 
 
-def _changes_outcome(changes: Record) -> bool:
-    return isinstance(changes["outcome"], str) and _is_feedback(changes["validator_feedback"])
+def _is_verdict(changes: Record) -> bool:
+    return {"outcome", "validator_feedback"} <= changes.keys() and _is_feedback(changes["validator_feedback"])
 
 
 class Restore:

@@ -1,0 +1,93 @@
+"""Lines of another shape keep nobody from recovering: each is passed over, and the rest counts."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import pytest
+
+import otel_gen
+from otel_gen.recover import recover
+from otel_gen.restore import is_amendment, is_ours
+from tests.importing import corpus
+from tests.support import AMENDMENTS, HISTORY, lines, until
+
+WRONG = [
+    ("metadata task_id", [1]),
+    ("metadata attempt", 10**30),
+    ("metadata validator_uid", {}),
+    ("metadata timestamp", "9999-12-31T23:59:59+00:00"),
+    ("task image_file_path", 5),
+    ("generation stages", [{"name": "a", "status": [], "duration_seconds": 1.0}]),
+    ("generation timing", {"total_time": 1.0, "queue_time": "x"}),
+    ("generation output ply_file_path", {"a": 1}),
+    ("generation output ply_file_path", "y" * 70_000),
+    ("generation output ply_file_path", "ply_files/\0"),
+    ("generation output ply_file_hash", True),
+    ("generation output quality_metrics", "x"),
+    ("generation submission submission_time", "soon"),
+    ("validator_feedback verdict", []),
+    ("validator_feedback event_id", {}),
+    ("validator_feedback validator_uid", []),
+    ("validator_feedback score", "high"),
+    ("failure_analysis error_type", [1]),
+    ("outcome", {}),
+]
+
+
+@pytest.fixture
+def record(configured):
+    """A record with an output and a verdict, and the amendment of a later one."""
+    with otel_gen.generation(task_type="TEXT-TO-3D", task_id="t") as gen:
+        with gen.stage("sdxl"):
+            pass
+        gen.output(ply=corpus.PLY, clip_score=0.2)
+        gen.submitted()
+    assert otel_gen.feedback(gen.id, score=0.7)
+    until(lambda: lines(configured))
+    assert otel_gen.feedback(gen.id, score=0.8)
+    assert otel_gen.shutdown()
+    return lines(configured)[0]
+
+
+def spoiled(record, path, value):
+    found = copy.deepcopy(record)
+    *parts, last = path.split()
+    at = found
+    for part in parts:
+        at = at[part]
+    assert last in at
+    at[last] = value
+    return found
+
+
+@pytest.mark.parametrize("rebuild", [False, True])
+def test_lines_of_another_shape_stop_neither_recovery_nor_recording(configured, record, rebuild):
+    with (configured / HISTORY).open("a") as file:
+        for number, (path, value) in enumerate(WRONG):
+            line = spoiled(record, path, value)
+            line["metadata"]["generation_id"] = corpus.id_of(f"wrong {number}")
+            file.write(json.dumps(line) + "\n")
+    recover(str(configured), rebuild=rebuild)
+    otel_gen.configure(data_dir=configured, registry=None)
+    with otel_gen.generation() as gen:
+        gen.withheld("x")
+    assert otel_gen.shutdown()
+    assert lines(configured)[-1]["metadata"]["generation_id"] == gen.id
+    assert len(lines(configured)) == len(WRONG) + 2
+
+
+@pytest.mark.parametrize(("path", "value"), WRONG, ids=lambda part: str(part)[:40])
+def test_a_record_is_ours_and_not_with_anything_else_in_it(record, path, value):
+    assert is_ours(record)
+    assert not is_ours(spoiled(record, path, value))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"), [("event_id", 5), ("score", "x"), ("validator_uid", 10**30), ("applied", "yes")]
+)
+def test_an_amendment_counts_and_not_with_anything_else_in_it(configured, record, path, value):
+    (amendment,) = lines(configured, AMENDMENTS)
+    assert is_amendment(amendment)
+    assert not is_amendment(spoiled(amendment, path, value))
