@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from otel_gen import ballast, commands
+from otel_gen import ballast, commands, index
 from otel_gen.clock import Clock
 from otel_gen.leader import Leader
 from otel_gen.tree import LeaderLock, Tree
@@ -115,7 +115,8 @@ class LeaderThread:
 
     def _complain(self, error: Exception) -> None:
         """Say once a minute why nothing is delivered, let the leader go and come back later."""
-        if self._leader is not None and self._tree is not None and ballast.is_full(error):
+        full = ballast.is_full(error) or index.is_full(error)
+        if full and self._tree is not None and self._lock is not None and self._lock.fd >= 0:
             ballast.release(self._tree.dot)
         self._pause = min(max(self._pause * 2, self.PASS), self.WORST)
         if time.monotonic() - self._said > 60:
