@@ -14,7 +14,12 @@ from otel_gen.settings import Policy, Settings
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS.rglob("*.md")])
-CITING = [DOCS / "contract.md", DOCS / "guarantees.md", *sorted((DOCS / "decisions").glob("*.md"))]
+CITING = [
+    DOCS / "contract.md",
+    DOCS / "faults.md",
+    DOCS / "guarantees.md",
+    *sorted((DOCS / "decisions").glob("*.md")),
+]
 DECISIONS = sorted((DOCS / "decisions").glob("*.md"))
 
 
