@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import sqlite3
 
 from otel_gen.files import Folder
 from otel_gen.room import space
@@ -21,9 +20,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def is_full(error: BaseException) -> bool:
-    """Tell whether an error, or what caused it, is that of a full disk."""
-    if isinstance(error, sqlite3.OperationalError):
-        return "full" in str(error)
+    """Tell whether an error of the operating system, or what caused it, is that of a full disk."""
     code = getattr(error, "errno", None) or getattr(error.__cause__, "errno", None)
     return code in _FULL
 

@@ -150,6 +150,11 @@ def temporary(error: BaseException) -> bool:
     )
 
 
+def is_full(error: BaseException) -> bool:
+    """Tell whether SQLite met a full disk."""
+    return isinstance(error, sqlite3.OperationalError) and "full" in str(error)
+
+
 def create_index(folder: Folder) -> Index:
     """Make an empty index under the next number; `publish` makes it the current one."""
     numbers = [int(found[1]) for name in folder.names() if (found := _NAME.match(name))]

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from otel_gen import ballast, commands
+from otel_gen import ballast, commands, index
 from otel_gen.clock import Clock
 from otel_gen.leader import Leader
 from otel_gen.tree import LeaderLock, Tree
@@ -116,7 +116,8 @@ class LeaderThread:
 
     def _complain(self, error: Exception) -> None:
         """Let the leader go to come back later, and say once a minute why nothing is delivered."""
-        if self._leader is not None and self._tree is not None and ballast.is_full(error):
+        full = ballast.is_full(error) or index.is_full(error)
+        if full and self._tree is not None and self._lock is not None and self._lock.fd >= 0:
             ballast.release(self._tree.dot)
         self._pause = min(max(self._pause * 2, self.PASS), self.WORST)
         with contextlib.suppress(Exception):

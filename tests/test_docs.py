@@ -16,8 +16,10 @@ DOCS = ROOT / "docs"
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS.rglob("*.md")])
 CITING = [
     DOCS / "contract.md",
+    DOCS / "faults.md",
     DOCS / "guarantees.md",
     DOCS / "legacy.md",
+    DOCS / "security.md",
     *sorted((DOCS / "decisions").glob("*.md")),
 ]
 DECISIONS = sorted((DOCS / "decisions").glob("*.md"))
@@ -63,7 +65,7 @@ def test_every_test_that_is_named_exists(page):
     text = page.read_text()
     files = set(re.findall(r"`(tests/[^` ]+)`", text))
     assert files
-    assert [file for file in sorted(files) if not (ROOT / file).is_file()] == []
+    assert [file for file in sorted(files) if not (ROOT / file).exists()] == []
     for file, test in re.findall(r"`(tests/[^` ]+\.py)`\s+\(`(test_\w+)`\)", text):
         assert re.search(rf"^(async )?def {test}\(", (ROOT / file).read_text(), re.MULTILINE), test
 

@@ -54,6 +54,14 @@ def test_modes_are_the_owners_alone_whatever_the_umask(root, tmp_path):
     assert mode(tmp_path / "data" / "file") == mode(tmp_path / "data" / "lines") == 0o600
 
 
+def test_a_replaced_file_is_synced_before_its_name_and_its_name_after(root, tmp_path, monkeypatch):
+    order, fsync, rename = [], os.fsync, os.rename
+    monkeypatch.setattr(os, "fsync", lambda fd: (order.append(os.readlink(f"/proc/self/fd/{fd}")), fsync(fd)))
+    monkeypatch.setattr(os, "rename", lambda *a, **k: (order.append("rename"), rename(*a, **k)))
+    root.replace("file", b"x")
+    assert order == [str(tmp_path / "data" / ".file.tmp"), "rename", str(tmp_path / "data")]
+
+
 def test_a_file_that_was_there_with_another_mode_is_made_private_before_it_is_written(root, tmp_path):
     (tmp_path / "data" / "lines").touch(mode=0o644)
     root.append("lines", b"x\n")

@@ -76,16 +76,13 @@ def main(words: list[str]) -> int:
     if failed:
         print(f"the tests fail without any mutant:\n{failed}")
         return 1
+    missed = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = list(zip(chosen, pool.map(noticed, chosen), strict=True))
-    for mutant, why in results:
-        print(
-            f"{'caught' if not why else 'MISSED':7} {mutant.promise:4} {mutant.name}"
-            + (f": {why}" if why else "")
-        )
-    missed = sum(bool(why) for _, why in results)
-    print(f"{len(results)} mutants, {len(results) - missed} caught, {missed} missed")
-    return 1 if missed or not results else 0
+        for mutant, why in zip(chosen, pool.map(noticed, chosen), strict=True):
+            missed += bool(why)
+            print(f"{'MISSED' if why else 'caught'}  {mutant.promise:4}{mutant.name}", why, flush=True)
+    print(f"{len(chosen)} mutants, {len(chosen) - missed} caught, {missed} missed")
+    return 1 if missed or not chosen else 0
 
 
 if __name__ == "__main__":

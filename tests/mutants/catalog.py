@@ -119,7 +119,7 @@ MUTANTS = [
         "I5", "files.py",
         "                write_all(fd, data)\n                os.fsync(fd)\n",
         "                write_all(fd, data)\n",
-        POWER,
+        f"{POWER} tests/test_files.py",
     ),
     Mutant(
         "durable is said before the sync",
