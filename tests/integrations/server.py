@@ -27,9 +27,10 @@ class Served:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
+        # A worker that is killed between uvicorn's ping and its answer is noticed only after the health check's time.
         self._command = [
             sys.executable, "-m", "uvicorn", app, "--port", str(self.port), "--workers", str(workers),
-            "--timeout-graceful-shutdown", "2", "--timeout-worker-healthcheck", "30", *options,
+            "--timeout-graceful-shutdown", "2", "--timeout-worker-healthcheck", "10", *options,
         ]  # fmt: skip
         clean = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
         self._env = (

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from otel_gen import signing
+from otel_gen.readers.verify import verify
 from tests.integrations.server import Served
 from tests.support import AMENDMENTS, lines, until
 
@@ -101,6 +102,9 @@ def test_a_request_is_taken_once_by_all_workers_and_after_a_kill(tmp_path):
         refused(raw(service, body, headers), 409, "replayed")
         until(lambda: verdict(service, id_))
         assert lines(service.data_dir, AMENDMENTS) == []
+        assert service.stop() < 10
+        found = verify(service.data_dir)
+        assert (found.problems, [note for note in found.notes if note.kind == "foreign"]) == ([], [])
 
 
 def test_another_validator_cannot_judge(service):

@@ -119,6 +119,7 @@ def test_a_killed_worker_is_replaced_and_the_other_sees_to_its_records(tmp_path)
         with pytest.raises(httpx.TransportError):
             held.result(30)
         assert service.record("held")["outcome"] == "interrupted"
+        until(lambda: httpx.get(f"{service.url}/health", timeout=20).json()["pid"] not in service.pids, 60)
         load.end()
         assert service.stop() < 10
         assert len(load.answered) > 0
