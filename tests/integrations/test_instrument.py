@@ -345,3 +345,22 @@ def test_requests_at_once_do_not_mix(data_dir):
         r["metadata"]["task_id"]: [s["name"] for s in r["generation"]["stages"]] for r in lines(data_dir)
     }
     assert found == {f"t{n}": [f"t{n}"] for n in range(20)}
+
+
+@pytest.mark.parametrize("shown", [False, True])
+def test_a_server_span_tells_the_class_of_an_exception_and_its_text_only_when_asked(data_dir, spans, shown):
+    app = FastAPI()
+
+    @app.post("/generate/")
+    async def generate():
+        raise ValueError("a red chair")
+
+    instrument(app, data_dir=data_dir, feedback_timeout=0, registry=None, capture_content=shown)
+    (answer,) = call(app, {})
+    assert answer.status_code == 500
+    (server,) = [span for span in spans.get_finished_spans() if span.kind.name == "SERVER"]
+    assert ("a red chair" in server.to_json()) is shown
+    assert server.status.status_code.name == "ERROR"
+    assert "ValueError" in server.to_json()
+    (record,) = settled(data_dir).values()
+    assert record["failure_analysis"]["error_message"] == "a red chair"
