@@ -104,17 +104,23 @@ print(json.dumps([max(took), sum(t > 0.25 for t in took), durable, otel_gen.shut
 
 @pytest.mark.parametrize("seconds", [2, pytest.param(10, marks=pytest.mark.slow)])
 def test_a_stalled_sync_delays_one_call_by_its_deadline_and_no_other(tmp_path: Path, seconds: int) -> None:
-    data_dir, log = tmp_path / "data", tmp_path / "log"
+    met = any(stalled(tmp_path, at, seconds) for at in (6, 7, 9, 12, 16))
+    assert met, "a leader syncs what it reads, too; one of these was a caller's"
+
+
+def stalled(tmp_path: Path, at: int, seconds: int) -> bool:
+    """Stall one sync of many, and tell whether a caller met it; whoever did, nobody else is held up."""
+    data_dir, log = tmp_path / f"data-{at}", tmp_path / f"log-{at}"
     shim = {"LD_PRELOAD": str(compiled(tmp_path)), "SHIM_PREFIX": str(data_dir / ".otel_gen" / "segments")}
-    env = shim | {"SHIM_MODE": "stall", "SHIM_AT": "6", "SHIM_STALL": str(seconds), "SHIM_LOG": str(log)}
+    env = shim | {"SHIM_MODE": "stall", "SHIM_AT": str(at), "SHIM_STALL": str(seconds), "SHIM_LOG": str(log)}
     longest, slow, durable, delivered = json.loads(python(STALLED, data_dir, seconds, **env))
     assert "sync" in log.read_text()
     assert longest < 0.5 + 1.0
     assert slow <= 3
-    assert False in durable
     assert durable[-1] is delivered is True
     assert len(lines(data_dir)) == len(durable) > seconds * 20
     assert verify(data_dir).problems == []
+    return False in durable
 
 
 STOPPED = """
