@@ -40,6 +40,7 @@ test: lint
 test-all: lint
 	$(BIN)/python -m tests.stack.servers install --all
 	$(BIN)/python -m pytest
+	$(BIN)/python -m tests.mutants
 
 # Each promise is broken on purpose in a copy, and its tests must notice.
 mutants: $(STAMP)

@@ -101,6 +101,12 @@ def test_the_service_as_shown_answers_and_records_its_answer(tmp_path):
     assert [stage["name"] for stage in record["generation"]["stages"]] == ["trellis"]
 
 
+def test_the_commands_without_a_change_are_those_that_the_page_runs():
+    page = (ROOT / "docs" / "zero-code.md").read_text()
+    (shown,) = [door for door in DOORS if "opentelemetry-instrument" in door]
+    assert f"```sh\n{shown}```" in page  # tests/zerocode/test_page.py runs it
+
+
 def test_the_calls_of_the_former_logger_record_what_they_say(tmp_path):
     run(EXAMPLES[3], tmp_path)
     recover(str(tmp_path / "data"))

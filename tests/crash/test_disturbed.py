@@ -6,7 +6,9 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -183,3 +185,41 @@ def test_a_foreign_program_that_renames_the_history_under_load_loses_no_line(tmp
         service.end()
     assert all_well(data_dir, acks) == 900
     assert len(list(data_dir.glob("generation_history_2020-*.jsonl"))) == 6
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
+    """An ext4 of 64 MB in a file, mounted: the file, and where it stands."""
+    file, place = tmp_path / "image", tmp_path / "disk"
+    place.mkdir()
+    with file.open("wb") as made:
+        made.truncate(64 << 20)
+    tools = [["mkfs.ext4", "-q", file], ["mount", "-o", "loop,errors=remount-ro", file, place]]
+    if os.geteuid() != 0 or not shutil.which("mkfs.ext4"):
+        pytest.skip("making a file system needs root and mkfs.ext4")
+    if any(subprocess.run(tool, check=False, capture_output=True).returncode for tool in tools):
+        pytest.skip("no file system can be mounted from a file here")
+    yield file, place
+    subprocess.run(["umount", "-l", place], check=False)
+
+
+def test_a_file_system_that_turns_read_only_stops_no_service_and_takes_nothing_acknowledged(
+    tmp_path: Path, image: tuple[Path, Path]
+) -> None:
+    file, place = image
+    acks = tmp_path / "acks"
+    acks.mkdir()
+    service = Service(place / "data", acks)
+    try:
+        service.ask("work", 20)
+        subprocess.run(["mount", "-o", "remount,abort", place], check=True)  # as after an error of the disk
+        with pytest.raises(OSError, match="Read-only"):
+            (place / "more").touch()
+        service.ask("work", 50)
+    finally:
+        service.end()
+    assert service.process.returncode == 0
+    subprocess.run(["umount", place], check=True)
+    subprocess.run(["fsck.ext4", "-p", file], check=False, capture_output=True)
+    subprocess.run(["mount", "-o", "loop", file, place], check=True)
+    assert all_well(place / "data", acks) >= 20
