@@ -190,12 +190,13 @@ _VISIBLE = frozenset(
 
 def filtered(attributes: Attributes) -> Attributes:
     """Keep what other systems may see: no prompt, hotkey, error text or free text of the caller."""
-    shown: Attributes = {sc.FILTERED: True}
+    shown: Attributes = {}
     for key, value in attributes.items():
+        if value is None:
+            continue
         look = _look(key)
         if look is _as_it_is:
-            if value is not None:
-                shown[key] = value
+            shown[key] = value
         elif look is _number_shown:  # most of them: without a call
             if type(value) in _NUMBERS:
                 shown[key] = value

@@ -58,6 +58,13 @@ class Capture:
             return attrs.filtered(attributes)
         return {key: value for key, value in attributes.items() if value is not None}
 
+    def marked(self, attributes: dict[str, Any]) -> dict[str, Any]:
+        """Choose what they show at their begin: also that it is not everything."""
+        shown = self.visible(attributes)
+        if not self.settings.capture_content:
+            shown[sc.FILTERED] = True
+        return shown
+
     def remember(self, generation_id: str, span: Any) -> None:
         """Keep a generation's span, so that its feedback can be linked; bounded."""
         self._contexts[generation_id] = span

@@ -142,7 +142,7 @@ def _show(capture: Capture, found: Feedback, event_id: str) -> None:
     context = capture.context_of(found.id)
     links = [capture.tracing.link(context)] if context is not None else None
     span = capture.tracing.own_span(
-        sc.FEEDBACK_SPAN, capture.visible(feedback_attributes(found, event_id)), tracing.EMPTY,
+        sc.FEEDBACK_SPAN, capture.marked(feedback_attributes(found, event_id)), tracing.EMPTY,
         found.wall, links,
     )  # fmt: skip
     if span is not None:

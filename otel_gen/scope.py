@@ -102,7 +102,7 @@ class Scope:
         clock = capture.clock
         self.start_wall, self.start_boot = clock.wall(), clock.boot()
         self.span, self.own, self.ids = capture.tracing.start(
-            name, capture.visible, self._attributes, context, parent, above, self.start_wall
+            name, capture.marked, self._attributes, context, parent, above, self.start_wall
         )
         self.context = tracing.within(self.span, context)
 

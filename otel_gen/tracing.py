@@ -6,10 +6,10 @@ a no-op, the parent's context handed back), a NonRecordingSpan with new ids stan
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from opentelemetry import context as otel_context
@@ -134,12 +134,15 @@ def _started(
 
 def end(span: Span, attributes: Any, end_time: int, failed: str | None) -> None:
     """End an application's span with what it may know; a processor that raises is not heard."""
-    if attributes or failed is not None:
-        with contextlib.suppress(Exception):  # somebody else's span class
+    # Not contextlib.suppress: it would take a third of what the SDK's own end takes.
+    try:
+        if attributes:
             span.set_attributes(attributes)
-            if failed is not None:
-                span.set_status(Status(StatusCode.ERROR, failed or None))
-    try:  # noqa: SIM105 - a fifth of what the SDK's own end takes
+        if failed is not None:
+            span.set_status(Status(StatusCode.ERROR, failed or None))
+    except Exception:  # noqa: BLE001, S110 - somebody else's span class
+        pass
+    try:  # noqa: SIM105
         span.end(end_time=end_time)
     except Exception:  # noqa: BLE001, S110 - somebody else's processor
         pass
@@ -161,7 +164,13 @@ def _fresh_ids(span: Span, above: str) -> SpanIds | None:
     span_id = f"{own.span_id:016x}"
     if not own.is_valid or span_id == above:
         return None
-    return f"{own.trace_id:032x}", span_id, above, own.trace_flags & 1
+    return _trace_hex(own.trace_id), span_id, above, own.trace_flags & 1
+
+
+@lru_cache(maxsize=256)
+def _trace_hex(trace_id: int) -> str:
+    """Write a trace id; a generation and its stages have the same one."""
+    return f"{trace_id:032x}"
 
 
 def _standing(above: SpanIds, parent: Span) -> tuple[Span, bool, SpanIds]:

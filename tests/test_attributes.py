@@ -93,10 +93,10 @@ def test_only_numbers_ids_and_closed_sets_are_shown_to_others():
         sc.TASK_ID: "not an id: p",
     }
     shown = {sc.TASK_ID: "t-1", sc.NUM_GAUSSIANS: 5, "gen3d.attributes.n": 1.5, "gen3d.artifact.ply.size": 7}
-    assert attrs.filtered(hidden) == {sc.FILTERED: True}
-    assert attrs.filtered(hidden | shown) == {sc.FILTERED: True} | shown
+    assert attrs.filtered(hidden) == {}
+    assert attrs.filtered(hidden | shown) == shown
     words = attrs.filtered({sc.TASK_TYPE: "my secret", sc.ERROR_TYPE: "weights missing"})
-    assert words == {sc.FILTERED: True, sc.TASK_TYPE: "other", sc.ERROR_TYPE: "other"}
+    assert words == {sc.TASK_TYPE: "other", sc.ERROR_TYPE: "other"}
 
 
 def test_identity_is_what_the_settings_say_and_no_more():

@@ -124,7 +124,7 @@ class Logged(Generation):
         attributes = {sc.GENERATION_ID: self.id, sc.STAGE_NAME: name}
         start, context = max(end - took, 0), tracing.within(self.span, tracing.EMPTY)
         span, own, ids = self.capture.tracing.start(
-            attrs.span_name(name), self.capture.visible, attributes, context, self.span, self.ids, start
+            attrs.span_name(name), self.capture.marked, attributes, context, self.span, self.ids, start
         )  # fmt: skip
         ticket = self.capture.exporter.own(name, ids, attributes, start, end, self.heard)
         self.ticket = max(self.ticket, ticket)

@@ -202,8 +202,8 @@ MUTANTS = [
     Mutant(
         "what capture raises goes on into the application",
         "I9", "guard.py",
-        "            self.faults.report(method.__qualname__, error)\n            return None\n",
-        "            self.faults.report(method.__qualname__, error)\n            raise\n",
+        "the only one\n            self.faults.report(method.__qualname__, error)\n            return None\n",
+        "the only one\n            self.faults.report(method.__qualname__, error)\n            raise\n",
         "tests/test_handles.py tests/test_hostile.py tests/test_runtime.py tests/test_stager.py",
     ),
     Mutant(
@@ -259,8 +259,8 @@ MUTANTS = [
     Mutant(
         "the application's spans show content",
         "I12", "capture.py",
-        "        if not self.settings.capture_content:\n",
-        "        if attributes is None:\n",
+        "            return attrs.filtered(attributes)\n",
+        "            return attributes.copy()\n",
         "tests/test_tracing.py::test_no_content_leaves_unless_it_is_switched_on",
     ),
     Mutant(
