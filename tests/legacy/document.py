@@ -17,7 +17,6 @@ import pytest
 from tests.support import until
 
 SEED = Path(__file__).parents[2].parent / "shared" / "seed"
-THEIR_DIR = "/home/kobe/404-gen/v1/3D-gen/data"
 READY_SECONDS = 30
 
 
@@ -47,7 +46,11 @@ def imported():
 
 
 def initialised(data_dir):
-    return block("app.state.data_logger = get_logger()").replace(THEIR_DIR, str(data_dir))
+    text, n = re.subn(
+        r'data_dir="[^"]+"', f'data_dir="{data_dir}"', block("app.state.data_logger = get_logger()")
+    )
+    assert n == 1
+    return text
 
 
 def service(data_dir):
