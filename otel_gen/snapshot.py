@@ -29,6 +29,7 @@ class Snapshot:
     """
 
     STALE = 1.5  # seconds after which a scrape reads for itself
+    FIRST = 2.0  # seconds for which the first numbers are waited for
     LATE = 2.0  # seconds without a pass after which the leader counts as standing still
 
     def __init__(
@@ -44,6 +45,7 @@ class Snapshot:
         self._beat = self._born = clock.boot()
         self._free = (0, 0)
         self._at = -1e9
+        self._known = False
         self._held = False
         self._floor: dict[Key, float] = {}
         self._unread: list[tuple[int, int]] = []
@@ -54,8 +56,9 @@ class Snapshot:
             return
         try:
             self._read()
+            self._known = True
         except _UNREADABLE:
-            return
+            self._known = self._known or not os.path.isdir(os.path.join(self._path, DOT))
         finally:
             self._watch()
             self._at = time.monotonic()
@@ -123,7 +126,9 @@ class Snapshot:
 
     def current(self) -> dict[Key, Any]:
         """Give the numbers, refreshed where nobody did so lately, with what is only in memory."""
-        if time.monotonic() - self._at > self.STALE:
+        if not self._known:
+            self._learn()
+        elif time.monotonic() - self._at > self.STALE:
             self.refresh()
         numbers = self._numbers
         values: dict[Key, Any] = {**numbers.counters, **numbers.histograms}
@@ -131,6 +136,15 @@ class Snapshot:
         self._gauges(values)
         values.update(self._gpu())
         return values
+
+    def _learn(self) -> None:
+        """Wait for the first numbers: a page of zeros before them would look like counters that began anew."""
+        until = time.monotonic() + self.FIRST
+        self.refresh()
+        while not self._known and time.monotonic() < until:
+            time.sleep(0.01)  # another thread is reading, or the index is busy
+            self.refresh()
+        self._known = True  # what cannot be read now is read when it can be
 
     def _add_uncounted(self, values: dict[Key, Any]) -> None:
         """Add what is counted in memory; on its way into the index such a count never goes back."""

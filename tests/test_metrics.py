@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from otel_gen import catalog
 from otel_gen import semconv as sc
+from otel_gen.clock import Clock
 from otel_gen.metrics import RecordsCollector
 from otel_gen.snapshot import Snapshot
 from otel_gen.tree import LeaderLock
@@ -432,3 +433,27 @@ def test_scrapes_beside_each_other_and_a_working_leader_never_go_back(world):
     for thread in threads:
         thread.join()
     assert errors == []
+
+
+def test_the_first_page_waits_for_the_numbers_that_another_thread_is_reading(world):
+    worker = world.worker()
+    worker.start().withheld().end()
+    world.step()
+    found, inside = snapshot(world), threading.Event()
+
+    def read():
+        with found._reading:
+            inside.set()
+            threading.Event().wait(0.2)
+
+    reading = threading.Thread(target=read)
+    reading.start()
+    inside.wait()
+    assert found.current()["gen3d_records", ()] == 1, "zeros would look like counters that began anew"
+    reading.join()
+
+
+def test_the_first_page_of_a_data_dir_without_anything_waits_for_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(Snapshot, "FIRST", 1e6)
+    found = Snapshot(str(tmp_path / "none"), Clock())
+    assert found.current()["gen3d_data_dir_free_bytes", ()] == 0
