@@ -57,9 +57,10 @@ class Leader:
     # --- one pass --------------------------------------------------------------------------------------
     def step(self, now: Now | None = None) -> int:
         """Read what is new, deliver what is settled, delete what is done; returns the records written."""
+        self._read()
+        # Not before: what was read would be of the future, and a wait of 0 seconds would last until the next pass.
         now = now or Now(self.clock.wall(), self.clock.boot(), boot_id())
         self.delivery.placing.now = now.wall
-        self._read()
         self._notice_deaths()
         self.inbox.hand_out(now)
         written = 0

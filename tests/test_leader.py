@@ -145,3 +145,17 @@ def test_a_record_appears_while_the_process_goes_on(data_dir):
     while not (data_dir / "generation_history.jsonl").exists() and time.monotonic() < until:
         time.sleep(0.02)
     assert len(records(data_dir)) == 1
+
+
+def test_what_is_written_while_a_pass_reads_is_settled_in_that_pass(world):
+    worker = world.worker(feedback_timeout=0.0)
+    read, gens = world.leader.view.poll, []
+
+    def poll():
+        world.now += 1
+        gens.append(worker.start().submitted().end())
+        yield from read()
+
+    world.leader.view.poll = poll
+    assert world.step() == 1, "a wait of 0 seconds is over"
+    assert gens[0].record["outcome"] == "unscored"

@@ -119,7 +119,7 @@ def test_a_service_that_is_started_again_delivers_what_the_one_before_left(data_
     records = until(lambda: (found := overlaid(data_dir)).get(early) and found)
     assert records[early]["outcome"] == "unsubmitted"
     assert good not in records
-    assert [waiting.state for waiting in pending(str(data_dir)).waiting] == ["awaiting feedback"]
+    until(lambda: [waiting.state for waiting in pending(str(data_dir)).waiting] == ["awaiting feedback"])
 
 
 OUTCOMES = {
