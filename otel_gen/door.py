@@ -25,6 +25,7 @@ from otel_gen.files import Folder
 from otel_gen.foreign import valid_id
 from otel_gen.process import process
 from otel_gen.readers.known import find
+from otel_gen.safely import faults
 from otel_gen.signing import SignatureError, verify
 
 MAX_BODY: Final = 16_384
@@ -95,7 +96,7 @@ class Door:
         except _RefusedError as error:
             return error.reply
         except (OtelGenError, OSError) as error:
-            runtime.faults.report("feedback endpoint", error)
+            faults.report("feedback endpoint", error)
             return Reply(503, "not recorded: the service cannot use its data_dir now")
 
     # --- who ------------------------------------------------------------------------------------------------

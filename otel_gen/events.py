@@ -145,4 +145,17 @@ AnyEvent = Union[  # noqa: UP007
 
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(AnyEvent).decode
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
+"""What `decode` raises for what is no event."""
+
+
+def understood(payload: bytes) -> Event | None:
+    """Decode an event; None for what is none."""
+    try:
+        found: Event = decode(payload)
+    except UNREADABLE:
+        return None
+    return found
+
+
 canonical = msgspec.json.Encoder(order="deterministic").encode

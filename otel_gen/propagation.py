@@ -136,15 +136,9 @@ def continued(headers: Any) -> Iterator[Carried]:
 
     A span that stands in the context already (of a server's instrumentation) has done so, and stays.
     """
-    attached = safely("continue a trace", lambda: _continued(headers), None)
+    attached = safely("continue a trace", lambda: tracing.attach(tracing.arriving(_lowered(headers))), None)
     try:
         yield read(headers)
     finally:
         if attached is not None:
             tracing.detach(attached)
-
-
-def _continued(headers: Any) -> Any:
-    if tracing.current_span().get_span_context().is_valid:
-        return None
-    return tracing.attach(propagate.extract(_lowered(headers), tracing.current_context()))

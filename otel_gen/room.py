@@ -14,9 +14,9 @@ _SHARE: Final = 8
 """On a small file system at most an eighth."""
 
 
-def space(folder: Folder) -> tuple[int, int]:
-    """Give the free bytes and all bytes of a folder's file system."""
-    state = os.fstatvfs(folder.fd)
+def space(where: Folder | str) -> tuple[int, int]:
+    """Give the free bytes and all bytes of the file system of a folder or path. Raises OSError."""
+    state = os.statvfs(where if isinstance(where, str) else where.fd)
     return state.f_bavail * state.f_frsize, state.f_blocks * state.f_frsize
 
 

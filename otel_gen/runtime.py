@@ -11,10 +11,11 @@ from otel_gen._version import __version__
 from otel_gen.clock import Clock
 from otel_gen.errors import MissingExtraError, SettingsError, StorageError
 from otel_gen.exporter import JournalExporter
-from otel_gen.guard import Faults, log
+from otel_gen.guard import log
 from otel_gen.journal import Journal
 from otel_gen.metrics import RecordsCollector, Snapshot
 from otel_gen.process import process, runtime_for, shutdown
+from otel_gen.safely import faults
 from otel_gen.settings import Settings, resolve
 from otel_gen.tree import refuse_remote
 from otel_gen.waiting import on_event_loop, wake
@@ -156,15 +157,6 @@ async def feedback_async(
         except asyncio.TimeoutError:
             result.journal.stall()
     return result
-
-
-faults = Faults(lambda place: _count_fault(place))
-"""The capture guard of what belongs to no generation: module functions, integrations."""
-
-
-def _count_fault(place: str) -> None:
-    if process.configured is not None:
-        process.configured.journal.count("capture_errors", place)
 
 
 def _feedback_event(id_: Any, data_dir: Any, keywords: dict[str, Any]) -> tuple[Any, Any]:

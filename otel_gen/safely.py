@@ -1,4 +1,4 @@
-"""Safely: the capture guard for functions that belong to no handle."""
+"""Safely: the capture guard of what belongs to no generation: module functions, integrations."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ def safely(place: str, work: Callable[[], _Found], otherwise: _Found) -> _Found:
     try:
         return work()
     except Exception as error:  # noqa: BLE001 - the capture guard
-        _faults.report(place, error)
+        faults.report(place, error)
         return otherwise
 
 
-def _count(place: str) -> None:
+def count_fault(place: str) -> None:
+    """Count a fault in the journal of this process, where it has one."""
     capture = active()
     if capture is not None:
         capture.journal.count("capture_errors", place)
 
 
-_faults = Faults(_count)
+faults = Faults(count_fault)

@@ -13,10 +13,11 @@ from contextlib import suppress
 
 import msgspec
 
-from otel_gen import aggregate, events
+from otel_gen import events
 from otel_gen import semconv as sc
+from otel_gen.counted import count_of
 from otel_gen.errors import StorageError
-from otel_gen.events import Command, Counted, Event, Feedback, Header, Noted, Sealed, Started
+from otel_gen.events import Command, Counted, Event, Feedback, Header, Noted, Sealed
 from otel_gen.files import Folder, write_all
 from otel_gen.segment import HEAD_SIZE, SUFFIX, Reader, framed
 
@@ -58,7 +59,7 @@ def _frames(
     worker = ""
     try:
         for sequence, payload, behind in _whole(reader):
-            event = _decoded(payload)
+            event = events.understood(payload)
             if isinstance(event, Header):
                 worker = event.worker
             elif event is not None and (
@@ -79,14 +80,6 @@ def _whole(reader: Reader) -> Iterator[tuple[int, bytes, int]]:
             return
 
 
-def _decoded(payload: bytes) -> Event | None:
-    try:
-        found: Event = events.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-    return found
-
-
 def _of(event: Event) -> str:
     """Tell whose event it is."""
     if isinstance(event, Command):
@@ -96,13 +89,7 @@ def _of(event: Event) -> str:
 
 def _instead(event: Event) -> bytes:
     """Give an event that counts the same and says nothing else."""
-    if isinstance(event, Started):
-        label = aggregate.task_type(event.attributes.get(sc.TASK_TYPE))
-        return events.encode(Counted("generations_started", label, 1))
-    if isinstance(event, Noted) and event.attributes.get(sc.SAID) == "submitted":
-        label = aggregate.validator(event.attributes.get(sc.VALIDATOR_UID))
-        return events.encode(Counted("submissions", label, 1))
-    return events.encode(Counted("", "", 0))
+    return events.encode(Counted(*(count_of(event) or ("", "", 0))))
 
 
 def _staged(event: Event) -> list[str]:

@@ -9,9 +9,7 @@ Only those who have the key can make it grow, and it is bounded all the same.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +17,7 @@ from typing import Final, NamedTuple
 
 from otel_gen.errors import LeaderBusyError, StorageError
 from otel_gen.files import Folder
+from otel_gen.flock import Flock
 from otel_gen.foreign import valid_id
 from otel_gen.signing import WINDOW
 from otel_gen.tree import DOT
@@ -104,29 +103,22 @@ def opened(data_dir: str, timeout: float = 2.0) -> Iterator[Seen]:
     """Hold the lock for a block. Raises LeaderBusyError where another process keeps it, StorageError."""
     root = Folder.root(data_dir)
     dot = root.sub(DOT)
+    lock = Flock(dot, LOCK)
     try:
-        with dot.opened(LOCK, os.O_RDWR | os.O_CREAT) as fd:
-            _lock(fd, timeout)
-            yield Seen(dot)
+        _wait_for(lock, timeout)
+        yield Seen(dot)
     finally:
+        lock.release()
         dot.close()
         root.close()
 
 
-def _lock(fd: int, timeout: float) -> None:
+def _wait_for(lock: Flock, timeout: float) -> None:
     until = time.monotonic() + timeout
-    while not _locked(fd):
+    while not lock.take():
         if time.monotonic() > until:
             raise LeaderBusyError("another process takes feedback and does not come to its end")
         time.sleep(_PAUSE)
-
-
-def _locked(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _digest(word: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from otel_gen import catalog, files, index
+from otel_gen import catalog, files, index, room
 from otel_gen._version import __version__
 from otel_gen.aggregate import Aggregates, Key
 from otel_gen.clock import Clock
@@ -79,7 +79,7 @@ class Snapshot:
         try:
             age = beat_age(dot, self._clock)
             self._beat = self._born if age is None else self._clock.boot() - int(age * 1e9)
-            self._free = _free(self._path)
+            self._free = room.space(self._path)
             changed = _marks(dot)
             if changed != self._seen:
                 self._take(dot)
@@ -179,8 +179,3 @@ def _marks(dot: files.Folder) -> Any:
     name = index.current_name(dot)
     states = [dot.stat(f"{name}{suffix}") for suffix in ("", "-wal")] if name else []
     return [name, *((s.st_mtime_ns, s.st_size, s.st_ino) if s else None for s in states)]
-
-
-def _free(path: str) -> tuple[int, int]:
-    state = os.statvfs(path)
-    return state.f_bavail * state.f_frsize, state.f_blocks * state.f_frsize

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import time
@@ -11,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from otel_gen.files import Folder
+from otel_gen.flock import Flock
 
 MAX_WAITING: Final = 100_000
 REFUSED: Final = "refused"
@@ -25,7 +25,7 @@ class Spool:
         """Open it, and make it where there is none. Raises StorageError."""
         self._folder = Folder.root(os.path.expanduser(os.fspath(path)))
         self._refused = self._folder.sub(REFUSED)
-        self._lock = -1
+        self._lock = Flock(self._folder, LOCK)
         self.path = self._folder.path
 
     def put(self, event_id: str, body: bytes) -> str:
@@ -66,22 +66,11 @@ class Spool:
 
     def take(self) -> bool:
         """Become the one process that sends from here, without waiting."""
-        if self._lock >= 0:
-            return True
-        fd = self._folder.open(LOCK, os.O_RDWR | os.O_CREAT)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(fd)
-            return False
-        self._lock = fd
-        return True
+        return self._lock.take()
 
     def release(self) -> None:
         """Let others send."""
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        self._lock.release()
 
     def close(self) -> None:
         """Let all descriptors go."""

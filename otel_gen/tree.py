@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 
 from otel_gen.clock import Clock, boot_id
 from otel_gen.errors import StorageError
 from otel_gen.files import Folder
+from otel_gen.flock import Flock
 
 DOT = ".otel_gen"
 LOCK = "leader.lock"
@@ -47,30 +47,11 @@ class Tree:
             folder.close()
 
 
-class LeaderLock:
-    """The flock that makes one process the leader; it goes with the process, whatever ends it."""
+class LeaderLock(Flock):
+    """The lock that makes one process the leader."""
 
     def __init__(self, dot: Folder) -> None:
-        self._dot = dot
-        self._fd = -1
-
-    def take(self) -> bool:
-        """Try to become the leader, without waiting."""
-        if self._fd >= 0:
-            return True
-        fd = self._dot.open(LOCK, os.O_RDWR | os.O_CREAT)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(fd)
-            return False
-        self._fd = fd
-        return True
-
-    @property
-    def fd(self) -> int:
-        """The descriptor that holds the lock, -1 without it."""
-        return self._fd
+        super().__init__(dot, LOCK)
 
     def beat(self, boot: int) -> None:
         """Write down that a pass was done, at which boot time, and by whom."""
@@ -79,15 +60,9 @@ class LeaderLock:
     def holder(self) -> str:
         """Say who holds the lock, as its file tells."""
         try:
-            return self._dot.read(LOCK).decode("ascii", "replace").split()[0]
+            return self._folder.read(LOCK).decode("ascii", "replace").split()[0]
         except (OSError, StorageError, IndexError):
             return "unknown"
-
-    def release(self) -> None:
-        """Step down."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
 
 
 def refuse_remote(path: str) -> None:

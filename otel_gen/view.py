@@ -5,15 +5,14 @@ from __future__ import annotations
 import bisect
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
-
-import msgspec
 
 from otel_gen import aggregate, events
 from otel_gen import semconv as sc
+from otel_gen.counted import count_of
 from otel_gen.errors import StorageError
-from otel_gen.events import Counted, Event, Header, Noted, Said, Sealed, Span, Started
+from otel_gen.events import Event, Header, Sealed, Span, Started
 from otel_gen.files import Folder
 from otel_gen.segment import SPARE, SUFFIX, Damage, Reader
 from otel_gen.settings import Policy
@@ -122,7 +121,7 @@ class View:
     def _decode(self, source: Source, payload: bytes) -> Event | None:
         try:
             event: Event = events.decode(payload)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except events.UNREADABLE as error:
             self.unreadable.append((source.name, source.reader.offset, str(error)[:200]))
             return None
         return event
@@ -137,9 +136,7 @@ class View:
         source.begin = source.begin or sequence
         if sequence < source.first:
             source.first = sequence
-        count = _COUNTED.get(type(event))
-        if count is not None:
-            count(source.counts, event)
+        _count(source.counts, event)
         return True
 
     def _see(self, worker: str, sequence: int) -> bool:
@@ -212,26 +209,14 @@ class View:
         self.sources.clear()
 
 
-def _start(counts: Counts, event: Started) -> None:
-    counts["gen3d_generations_started", aggregate.task_type(event.attributes.get(sc.TASK_TYPE))] += 1
-    seen: Any = event.attributes.get(sc.VALIDATOR_UID)
+def _count(counts: Counts, event: Event) -> None:
+    found = count_of(event)
+    if found is not None:
+        name, label, n = found
+        counts[f"gen3d_{name}", label] += n
+    seen: Any = event.attributes.get(sc.VALIDATOR_UID) if isinstance(event, Started) else None
     if seen is not None:
         counts["gen3d_submissions", aggregate.validator(seen)] += 0
-
-
-def _note(counts: Counts, event: Noted) -> None:
-    if event.attributes.get(sc.SAID) == "submitted":
-        counts["gen3d_submissions", aggregate.validator(event.attributes.get(sc.VALIDATOR_UID))] += 1
-
-
-def _counted(counts: Counts, event: Counted) -> None:
-    counts[f"gen3d_{event.name}", event.label] += event.n
-
-
-_COUNTED: dict[type, Callable[[Counts, Any], None]] = {
-    Started: _start, Noted: _note, Said: _note, Counted: _counted,
-}  # fmt: skip
-"""What is counted from events, not from lines. A replayed span counts nothing."""
 
 
 __all__ = ["Counts", "Source", "Span", "View"]

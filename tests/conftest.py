@@ -29,6 +29,13 @@ def configured(data_dir):
 
 
 @pytest.fixture
+def waiting(data_dir):
+    """This process records and waits for verdicts."""
+    otel_gen.configure(data_dir=data_dir, registry=None)
+    return data_dir
+
+
+@pytest.fixture
 def provider(monkeypatch):
     """An SDK provider as the application's, for one test."""
     provider = TracerProvider(shutdown_on_exit=False)

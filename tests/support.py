@@ -35,6 +35,13 @@ def the_record(data_dir):
     return record
 
 
+def submitted(**keywords):
+    """Do a generation and hand its result over."""
+    with otel_gen.generation(task_type="TEXT-TO-3D", **keywords) as gen:
+        gen.submitted()
+    return gen
+
+
 def until(condition, timeout=20.0):
     """Wait for a condition; gives what it gave."""
     end = time.monotonic() + timeout

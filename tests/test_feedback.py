@@ -11,22 +11,9 @@ import pytest
 
 import otel_gen
 from otel_gen.clock import Clock
-from tests.support import AMENDMENTS, lines, python, settled, the_record, until
+from tests.support import AMENDMENTS, lines, python, settled, submitted, the_record, until
 
 UNKNOWN = "019a206d-e9ba-7353-9a0c-de3a3c69c974"
-
-
-@pytest.fixture
-def waiting(data_dir):
-    """This process records and waits for verdicts."""
-    otel_gen.configure(data_dir=data_dir, registry=None)
-    return data_dir
-
-
-def submitted(**keywords):
-    with otel_gen.generation(task_type="TEXT-TO-3D", **keywords) as gen:
-        gen.submitted()
-    return gen
 
 
 def read(data_dir):

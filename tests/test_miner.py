@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 import otel_gen
 from otel_gen import miner
-from tests.support import AMENDMENTS, lines, the_record, until
+from tests.support import AMENDMENTS, lines, submitted, the_record, until
 
 NOW = 1_790_000_000.0
 FULL = {
@@ -60,19 +60,6 @@ class Hostile:
 
     def __getattribute__(self, name):
         raise ValueError(name)
-
-
-@pytest.fixture
-def waiting(data_dir):
-    """This process records and waits for verdicts."""
-    otel_gen.configure(data_dir=data_dir, registry=None)
-    return data_dir
-
-
-def submitted(**keywords):
-    with otel_gen.generation(task_type="TEXT-TO-3D", **keywords) as gen:
-        gen.submitted()
-    return gen
 
 
 def zero(cooldown, **more):

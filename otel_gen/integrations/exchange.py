@@ -20,7 +20,7 @@ from otel_gen.integrations.asgi import App, Message, Receive, Scope, Send, heade
 from otel_gen.integrations.incoming import Incoming
 from otel_gen.integrations.outcomes import Answer, conclude
 from otel_gen.integrations.product import Product
-from otel_gen.runtime import faults
+from otel_gen.safely import faults
 
 CURRENT = "otel_gen.generation"
 """Key of the generation in the scope of its request."""

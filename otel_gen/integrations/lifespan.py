@@ -11,7 +11,8 @@ from otel_gen import pipeline
 from otel_gen.errors import OtelGenError
 from otel_gen.guard import log
 from otel_gen.integrations.asgi import App, Message, Receive, Scope, Send
-from otel_gen.runtime import faults, shutdown
+from otel_gen.runtime import shutdown
+from otel_gen.safely import faults
 
 _LEAST = 0.5  # seconds for the spans, however long the records took
 _ENDS = ("lifespan.startup.failed", "lifespan.shutdown.complete", "lifespan.shutdown.failed")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from otel_gen import propagation
 from otel_gen.inspectors import image
 
 _LOOK = 4096
 _HEADERS = {
-    "task_id": "x-task-id",
-    "validator_uid": "x-validator-uid",
-    "validator_hotkey": "x-validator-hotkey",
+    "task_id": propagation.TASK_ID.lower(),
+    "validator_uid": propagation.VALIDATOR_UID.lower(),
+    "validator_hotkey": propagation.VALIDATOR_HOTKEY.lower(),
 }
 
 

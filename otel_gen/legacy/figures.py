@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from otel_gen import index, sanitize
+from otel_gen import index, room, sanitize
 from otel_gen.errors import OtelGenError
 from otel_gen.files import Folder
 from otel_gen.older import part
@@ -102,7 +102,6 @@ def _sizes(*parts: str) -> list[int]:
 
 def _space(path: str) -> tuple[int, int]:
     try:
-        state = os.statvfs(path)
+        return room.space(path)
     except OSError:
         return 0, 0
-    return state.f_bavail * state.f_frsize, state.f_blocks * state.f_frsize

@@ -14,8 +14,8 @@ from otel_gen.legacy import figures, options, words
 from otel_gen.legacy.book import Book, book_of
 from otel_gen.legacy.handle import Logged
 from otel_gen.runtime import configure, feedback
+from otel_gen.safely import faults
 
-_faults = Faults(lambda _: None)
 _MAX_SHOWN = 64
 
 
@@ -46,7 +46,7 @@ class GenerationDataLogger:
     def faults(self) -> Faults:
         """Where faults of these calls are counted."""
         capture = install.active()
-        return _faults if capture is None else capture.faults
+        return faults if capture is None else capture.faults
 
     # --- a generation ----------------------------------------------------------------------------------
     @guarded

@@ -9,10 +9,11 @@ from typing import Any
 
 import msgspec
 
-from otel_gen import aggregate, catalog, events, history
+from otel_gen import catalog, events, history
 from otel_gen import semconv as sc
 from otel_gen.aggregate import Aggregates, Key, Names
-from otel_gen.events import Counted, Event, Noted, Started
+from otel_gen.counted import count_of
+from otel_gen.events import Event
 from otel_gen.files import Folder
 from otel_gen.index import Index
 from otel_gen.readers.findings import REBUILD, Report
@@ -135,9 +136,10 @@ class _Segment:
         self.last = max(self.last, sequence)
         if isinstance(event, events.Header):
             self.worker = event.worker
-        counted = _counts(event)
+        counted = None if event is None else count_of(event)
         if counted is not None:
-            self.counts.append((sequence, *counted))
+            name, label, n = counted
+            self.counts.append((sequence, f"gen3d_{name}", label, n))
 
 
 def _read(segments: Folder, name: str, end: int) -> _Segment | None:
@@ -152,30 +154,12 @@ def _read(segments: Folder, name: str, end: int) -> _Segment | None:
             frames = reader.read()
             for sequence, payload, behind in frames:
                 if behind <= end:
-                    found.take(sequence, _decoded(payload))
+                    found.take(sequence, events.understood(payload))
             if not frames and not reader.skip_damage():
                 break
     finally:
         reader.close()
     return found
-
-
-def _decoded(payload: bytes) -> Event | None:
-    try:
-        found: Event = events.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-    return found
-
-
-def _counts(event: Event | None) -> tuple[str, str, int] | None:
-    if isinstance(event, Started):
-        return "gen3d_generations_started", aggregate.task_type(event.attributes.get(sc.TASK_TYPE)), 1
-    if isinstance(event, Noted) and event.attributes.get(sc.SAID) == "submitted":
-        return "gen3d_submissions", aggregate.validator(event.attributes.get(sc.VALIDATOR_UID)), 1
-    if isinstance(event, Counted):
-        return f"gen3d_{event.name}", event.label, event.n
-    return None
 
 
 def _totals(dot: Folder) -> dict[str, dict[str, Any]]:

@@ -10,6 +10,7 @@ from otel_gen.decorating import decorate
 from otel_gen.guard import Faults, guarded, log
 from otel_gen.images import input_image
 from otel_gen.install import active
+from otel_gen.safely import count_fault
 from otel_gen.zerocode import outcomes
 from otel_gen.zerocode.mapping import Plan, Target
 from otel_gen.zerocode.modules import module
@@ -17,12 +18,6 @@ from otel_gen.zerocode.telling import Told, telling
 from otel_gen.zerocode.values import Call, Signatures, Value
 
 _DESCRIBED = ("enhanced_prompt", "negative_prompt")
-
-
-def _count(place: str) -> None:
-    capture = active()
-    if capture is not None:
-        capture.journal.count("capture_errors", place)
 
 
 class _Seen:
@@ -53,7 +48,7 @@ class _Around:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.faults = Faults(_count)
+        self.faults = Faults(count_fault)
         self._told: set[str] = set()
         self._signatures = Signatures()
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import os
 import random
 import shutil
 import signal
-import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import pytest
 
 from otel_gen.readers.records import read
 from otel_gen.recover import recover
+from tests import support
 from tests.crash.ledger import check
 from tests.crash.numbers import differences
 from tests.crash.served import Service
@@ -124,14 +123,8 @@ def test_the_write_that_keeps_the_interpreters_lock_passes_the_shim_too(tmp_path
 @pytest.fixture
 def small_disk(tmp_path: Path):
     """A file system of 24 MB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small tmpfs needs root")
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", disk], check=False).returncode:
-        pytest.skip("no tmpfs can be mounted here")
-    yield disk
-    subprocess.run(["umount", "-l", disk], check=True)
+    with support.small_disk(tmp_path / "disk", 24) as disk:
+        yield disk
 
 
 def fill(disk: Path) -> Path:
