@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import CodeType
 from typing import Any, TypeVar, cast
 
 log = logging.getLogger("otel_gen")
@@ -46,36 +44,12 @@ class Faults:
 
 def guarded(method: _Call) -> _Call:
     """Make a method of an object with `.faults` return None instead of raising."""
-    if _takes_one(method.__code__):
-        return _guarded_one(method)
 
     @functools.wraps(method)
     def call(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         try:
             return method(self, *args, **kwargs)
         except Exception as error:  # noqa: BLE001 - the capture guard: the only one
-            self.faults.report(method.__qualname__, error)
-            return None
-
-    return cast(_Call, call)
-
-
-def _takes_one(code: CodeType) -> bool:
-    """Tell whether a method takes one argument, by position only."""
-    more = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
-    return code.co_argcount == code.co_posonlyargcount == 2 and not (
-        code.co_kwonlyargcount or code.co_flags & more
-    )
-
-
-def _guarded_one(method: _Call) -> _Call:
-    """Do the same for a method of one positional argument, in half the time: those of every stage."""
-
-    @functools.wraps(method)
-    def call(self: Any, one: Any, /) -> Any:
-        try:
-            return method(self, one)
-        except Exception as error:  # noqa: BLE001 - the same guard
             self.faults.report(method.__qualname__, error)
             return None
 

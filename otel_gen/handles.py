@@ -68,7 +68,7 @@ class Generation(Scope, Waiting):
         return self._attributes.get(sc.TASK_ID)
 
     @guarded
-    def _start(self, keywords: dict[str, Any], /) -> None:
+    def _start(self, keywords: dict[str, Any]) -> None:
         image = self._describe(dict(keywords))  # guarded on its own: what cannot be described still began
         attributes = self._attributes
         context = tracing.current_context()
@@ -79,7 +79,7 @@ class Generation(Scope, Waiting):
             self._stage_job("image", image.source, image.size, mutable=image.mutable)
 
     @guarded
-    def _describe(self, keywords: dict[str, Any], /) -> InputImage | None:
+    def _describe(self, keywords: dict[str, Any]) -> InputImage | None:
         given = keywords.pop("image", None)
         image, prompt = input_image(keywords.get("task_type"), given, keywords.pop("prompt", None))
         attributes = self._attributes
@@ -259,7 +259,7 @@ class Generation(Scope, Waiting):
 
     # --- the end ------------------------------------------------------------------------------------
     @guarded
-    def finish(self, error: BaseException | None, /) -> None:
+    def finish(self, error: BaseException | None) -> None:
         """Journal the whole root span; after that nothing but artifacts' results is added."""
         if self.capture.closed:
             return

@@ -35,7 +35,7 @@ class Stage(Scope):
         return self._generation
 
     @guarded
-    def _start(self, attributes: dict[str, Any], /) -> None:
+    def _start(self, attributes: dict[str, Any]) -> None:
         if attributes:
             self._attributes.update(attrs.custom(attributes))
         self.begin_span(attrs.span_name(self.name), *self._stand(current.get(), tracing.current_context()))
@@ -68,7 +68,7 @@ class Stage(Scope):
         self.keep(attrs.custom(attributes))
 
     @guarded
-    def finish(self, error: BaseException | None, /) -> None:
+    def finish(self, error: BaseException | None) -> None:
         """Journal the stage's span."""
         self.capture.journal.withdraw(self)
         if self.capture.closed:
