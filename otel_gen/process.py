@@ -61,6 +61,17 @@ def runtime_for(data_dir: Any = None, *, leads: bool = False, policy: Policy | N
         return other
 
 
+def serve() -> None:
+    """Begin before the first event, because a service has started: what a killed one left must not wait for work.
+
+    Not in configure(), which a master may call before it forks.
+    """
+    configured = process.configured
+    if configured is not None:
+        with configured.faults.quiet("start of the service"):
+            configured.begin()
+
+
 def shutdown(timeout: float = 10.0) -> bool:
     """Stop recording; wait until what is settled of this process is delivered and say whether it is."""
     until = time.monotonic() + timeout

@@ -15,9 +15,13 @@ _SHARE: Final = 8
 
 
 def space(where: Folder | str) -> tuple[int, int]:
-    """Give the free bytes and all bytes of the file system of a folder or path. Raises OSError."""
+    """Give the free bytes and all bytes of the file system of a folder or path, as `df` does. Raises OSError.
+
+    What is set aside for root, on some systems more than half, counts as neither.
+    """
     state = os.statvfs(where if isinstance(where, str) else where.fd)
-    return state.f_bavail * state.f_frsize, state.f_blocks * state.f_frsize
+    used = state.f_blocks - state.f_bfree
+    return state.f_bavail * state.f_frsize, (used + state.f_bavail) * state.f_frsize
 
 
 def missing(folder: Folder, more: int = 0) -> int:

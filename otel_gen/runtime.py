@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Iterator
 from typing import Any
+
+from prometheus_client import Metric as Family
 
 from otel_gen import feedbacks, install, pipeline
 from otel_gen._version import __version__
@@ -14,7 +17,7 @@ from otel_gen.exporter import JournalExporter
 from otel_gen.guard import log
 from otel_gen.journal import Journal
 from otel_gen.metrics import RecordsCollector, Snapshot
-from otel_gen.process import process, runtime_for, shutdown
+from otel_gen.process import process, runtime_for, serve, shutdown
 from otel_gen.safely import faults
 from otel_gen.settings import Settings, resolve
 from otel_gen.tree import refuse_remote
@@ -29,6 +32,7 @@ __all__ = [
     "feedback",
     "feedback_async",
     "runtime_for",
+    "serve",
     "shutdown",
 ]
 
@@ -106,6 +110,11 @@ class _Current(RecordsCollector):
     def _snapshot(self) -> Snapshot:  # type: ignore[override]
         runtime = process.configured
         return runtime.snapshot if runtime is not None else _NOTHING
+
+    def collect(self) -> Iterator[Family]:
+        """Give all families; who is scraped serves, and begins."""
+        serve()
+        return super().collect()
 
 
 _NOTHING = Snapshot(os.devnull, Clock())

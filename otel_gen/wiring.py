@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import time
 
 from otel_gen import index
@@ -30,7 +31,7 @@ _GPU_WAIT = 0.5
 
 
 class Runtime:
-    """Everything of one data_dir in this process; files and threads come with the first event."""
+    """Everything of one data_dir in this process; files and threads come with `begin`, at the first event."""
 
     def __init__(
         self, settings: Settings, clock: Clock, *, leads: bool = True, policy: Policy | None = None
@@ -55,7 +56,8 @@ class Runtime:
         self.watch = Watch(settings, self.snapshot, clock)
         self.leading = LeaderThread(self._tree, clock, after=self._after_pass)
         self.port = None if settings.metrics_port is None else MetricsPort(self._serve)
-        self.journal.on_start = self._begin
+        self._beginning = threading.Lock()
+        self.journal.on_start = self.begin
         if leads:
             self.lead()
         self._forked_safely = True
@@ -66,12 +68,13 @@ class Runtime:
         if self.journal.last:
             self.leading.start()
 
-    def _begin(self) -> None:
-        """The first event: start the threads, each of which returns at once."""
-        if self.leads:
-            self.leading.start()
-        if self.port is not None:
-            self.port.start()
+    def begin(self) -> None:
+        """Start the threads, once; each of them returns at once."""
+        with self._beginning:
+            if self.leads:
+                self.leading.start()
+            if self.port is not None:
+                self.port.start()
 
     def _without_gpu(self) -> None:
         self.capture.gpu = None

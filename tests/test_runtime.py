@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 
 import pytest
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 
 import otel_gen
 from otel_gen.errors import SettingsError
+from otel_gen.process import serve
 from otel_gen.tree import LeaderLock, Tree
 from tests.support import lines, python, settled, the_record, until
 
@@ -78,6 +81,42 @@ def test_what_awaits_feedback_stays_in_the_journal_and_is_no_reason_to_say_no(da
 def test_nothing_is_touched_before_the_first_event(configured):
     assert otel_gen.shutdown() is True
     assert not configured.exists()
+
+
+LEFT = """
+import os, sys, otel_gen
+otel_gen.configure(data_dir=sys.argv[1], registry=None, feedback_timeout=0)
+block = otel_gen.generation(task_type="TEXT-TO-3D"); block.__enter__()
+os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.fixture
+def left(data_dir):
+    """The data_dir of a process that was killed in a generation, and nobody delivers."""
+    with pytest.raises(AssertionError):
+        python(LEFT, data_dir)
+    assert lines(data_dir) == []
+    return data_dir
+
+
+def test_a_scrape_alone_sees_to_what_a_killed_process_left(left):
+    registry = CollectorRegistry()
+    otel_gen.configure(data_dir=left, registry=registry, feedback_timeout=0)
+    assert threading.active_count() == 1
+    shown = b'gen3d_generations_total{outcome="interrupted",task_type="TEXT-TO-3D"} 1.0'
+    until(lambda: shown in generate_latest(registry), 10)
+    assert the_record(left)["outcome"] == "interrupted"
+
+
+def test_the_end_of_a_service_without_work_waits_for_nobody(left):
+    otel_gen.configure(data_dir=left, registry=None)
+    serve()
+    until(lambda: lines(left))
+    began = time.monotonic()
+    assert otel_gen.shutdown() is True
+    assert time.monotonic() - began < 5
+    assert threading.active_count() == 1
 
 
 def test_variables_alone_configure_nothing(tmp_path):

@@ -11,7 +11,7 @@ from otel_gen import pipeline
 from otel_gen.errors import OtelGenError
 from otel_gen.guard import log
 from otel_gen.integrations.asgi import App, Message, Receive, Scope, Send
-from otel_gen.runtime import shutdown
+from otel_gen.runtime import serve, shutdown
 from otel_gen.safely import faults
 
 _LEAST = 0.5  # seconds for the spans, however long the records took
@@ -30,6 +30,7 @@ class Lifespan:
         first: Message | None = await receive()
         try:
             self._configure()
+            serve()
         except OtelGenError as error:
             log.error("otel_gen: %s", error)
             await send({"type": "lifespan.startup.failed", "message": str(error)})

@@ -78,7 +78,7 @@ class Service:
 
     def begin(self) -> None:
         """Wait for the service's modules."""
-        web.hook(self._wrapping.around, install.active, self._closed, lambda: self._enabled)
+        web.hook(self._wrapping.around, self._started, self._closed, lambda: self._enabled)
         carry_into_pools(lambda: self._enabled)
         when_loaded("asyncio", "run", self._running, lambda: self._enabled)
         atexit.register(self._at_exit)
@@ -125,6 +125,13 @@ class Service:
             self._told = True
             complete, said = self._wrapping.report()
             (log.info if complete else log.warning)("otel_gen mapping: %s: %s", self._mapping.path, said)
+
+    def _started(self) -> None:
+        """Configure, if the application did not, and see to what a killed service left."""
+        from otel_gen.runtime import serve
+
+        install.active()
+        serve()
 
     def _closed(self) -> None:
         """Deliver and flush: a server may end the process by a signal, where no exit handler runs."""

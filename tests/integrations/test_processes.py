@@ -110,6 +110,20 @@ def test_a_kill_9_under_load_loses_no_answer(tmp_path, workers):
 
 
 @pytest.mark.crash
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_service_that_starts_again_without_work_sees_to_what_was_left(tmp_path, workers):
+    with Served(tmp_path, workers=workers) as service, ThreadPoolExecutor(1) as pool:
+        held = pool.submit(service.post, "held", {"X-Task-Id": "held"})
+        until(service.working, 60)
+        service.kill()
+        with pytest.raises(httpx.TransportError):
+            held.result(30)
+        assert service.records() == {}
+        service.start()
+        assert service.record("held")["outcome"] == "interrupted"
+
+
+@pytest.mark.crash
 def test_a_killed_worker_is_replaced_and_the_other_sees_to_its_records(tmp_path):
     with Served(tmp_path, workers=2, OTEL_GEN_FEEDBACK_TIMEOUT="0") as service, ThreadPoolExecutor(1) as pool:
         load = Load(service)

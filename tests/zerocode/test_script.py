@@ -45,6 +45,7 @@ def run(tmp_path, how, *command, **environ):
     known = {
         "OTEL_GEN_MAPPING": str(mapping), "OTEL_GEN_DATA_DIR": str(tmp_path / "data"), "OTEL_TRACES_EXPORTER": "none",
         "OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none", "OTEL_GEN_FEEDBACK_TIMEOUT": "0",
+        "OTEL_GEN_DISK_FREE_ALERT_RATIO": "0",
         "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "fastapi,httpx",
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
     }  # fmt: skip

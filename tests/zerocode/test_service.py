@@ -56,6 +56,7 @@ def environment(mapping, data_dir, trellis, sink=None):
     found = {
         "OTEL_GEN_MAPPING": str(mapping), "OTEL_GEN_DATA_DIR": str(data_dir), "TRELLIS_URL": trellis.url,
         "OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none", "OTEL_TRACES_EXPORTER": "none",
+        "OTEL_GEN_DISK_FREE_ALERT_RATIO": "0",
     }  # fmt: skip
     if sink is not None:
         found |= {
@@ -225,6 +226,28 @@ def test_a_script_that_is_run_itself_is_recorded_too(tmp_path, trellis):
         service.stop()
     (record,) = otel_gen.read(tmp_path / "data")
     assert sorted(names(record)) == sorted([*STAGES, "image_decoding"])
+
+
+@pytest.mark.crash
+def test_a_service_that_starts_again_without_work_sees_to_what_was_left(tmp_path, trellis):
+    (tmp_path / "mapping.toml").write_text(edited(proposed()))
+    environ = environment(tmp_path / "mapping.toml", tmp_path / "data", trellis)
+    asked = len(trellis.parents)
+    trellis.answers.clear()
+    try:
+        with ThreadPoolExecutor(1) as pool, Service(UVICORN, APP, environ, tmp_path / "log") as service:
+            last = pool.submit(service.ask, "a chair")
+            until(lambda: len(trellis.parents) > asked)
+            service.process.kill()
+            with suppress(httpx.TransportError):
+                last.result()
+    finally:
+        trellis.answers.set()
+    assert list(otel_gen.read(tmp_path / "data")) == []
+    with Service(UVICORN, APP, environ, tmp_path / "log") as service:
+        (record,) = until(lambda: list(otel_gen.read(tmp_path / "data")))
+        service.stop()
+    assert record["outcome"] == "interrupted"
 
 
 @pytest.mark.slow
