@@ -46,6 +46,7 @@ class World:
         self.clock = Clock(lambda: self._at(1_790_000_000), lambda: self._at(1000))
         self.tree = Tree(str(path))
         self._leader: Leader | None = None
+        self._workers: list[Worker] = []
 
     def _at(self, base: int) -> int:
         return base * SECOND + int(self.now * SECOND)
@@ -53,7 +54,8 @@ class World:
     # --- workers ---------------------------------------------------------------------------------------
     def worker(self, **policy: Any) -> Worker:
         """Start a worker with settings of its own."""
-        return Worker(self, Policy(**policy))
+        self._workers.append(Worker(self, Policy(**policy)))
+        return self._workers[-1]
 
     # --- the leader --------------------------------------------------------------------------------------
     @property
@@ -87,6 +89,8 @@ class World:
             raise AssertionError("no crash came")
 
     def close(self) -> None:
+        for worker in self._workers:
+            worker.journal.close()
         self.restart()
         self.tree.close()
 
@@ -168,6 +172,8 @@ class Worker:
 
     def die(self) -> None:
         """Be gone as after kill -9: nothing sealed, the locks free."""
+        self.journal._finish = lambda: None
+        self.journal.close()
         self.journal.forget()
 
     def count(self, name: str, label: str, n: int) -> None:

@@ -27,6 +27,7 @@ def main(data_dir: str, acks: str, patience: float = 8) -> None:
         feedback_timeout=3600,
         rejected_sample_rate=0,
         deadline=patience / 4,
+        disk_free_alert_ratio=0,
     )
     rng = Ordered(5)
     rng.fates = iter(FATES * 2)

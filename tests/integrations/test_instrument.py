@@ -301,7 +301,7 @@ def test_ours_stand_between_the_servers_span_and_the_handlers(data_dir, spans):
 def test_an_application_that_is_instrumented_already_is_not_instrumented_twice(data_dir, spans, caplog):
     app = FastAPI()
     FastAPIInstrumentor.instrument_app(app)
-    call(service(data_dir, app=app), {"data": {"prompt": "x"}})
+    call(service(data_dir, app=app, disk_free_alert_ratio=0), {"data": {"prompt": "x"}})
     assert [s.name for s in spans.get_finished_spans()].count("POST /generate/") == 1
     assert caplog.messages == []
 
