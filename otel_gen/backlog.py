@@ -16,9 +16,7 @@ class Backlog:
     def __init__(self) -> None:
         self._waiting: deque[tuple[int, bytes]] = deque()
         self.bytes = 0
-
-    def __bool__(self) -> bool:
-        return bool(self._waiting)
+        """What its events take; 0 only where none waits."""
 
     def add(self, ticket: int, payload: bytes, *, sheddable: bool) -> bool:
         """Take an event; False where there is no room for it."""

@@ -33,16 +33,19 @@ class Chain:
         self._unsynced: list[Writer] = []
         self._folder: Folder | None = None
         self._overdue = math.inf
+        self.written = 0
+        """The ticket that was written last."""
 
     def write(self, ticket: int, payload: bytes) -> bool:
         """Write an event; False where the disk refuses it."""
         try:
             writer = self.newest
-            if writer is None or not writer.fits(len(payload)):
+            if writer is None or writer.offset + len(payload) > writer.full:
                 writer = self._roll()
             writer.put(ticket, payload, self._overdue)
         except (OSError, StorageError):
             return False
+        self.written = ticket
         return True
 
     def _roll(self) -> Writer:

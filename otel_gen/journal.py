@@ -26,7 +26,7 @@ LOST = 1 << 62
 class Journal:
     """Append events of one worker (this process) to its segments.
 
-    `_lock` guards the writer, the backlog and `_written`; the syncer alone moves `_synced`.
+    `_lock` guards the chain and the backlog; the syncer alone moves `_synced`.
     No file is made and no thread started before the first event.
     """
 
@@ -44,7 +44,7 @@ class Journal:
         self.chain = Chain(open_folder, lambda: header(self.worker), size or self.SEGMENT)
         self._lock = threading.RLock()
         self._numbers = itertools.count(1)
-        self._last = self._written = self._synced = self._wanted = 0
+        self._last = self._synced = self._wanted = 0
         self._backlog = Backlog()
         self._ticking = 0
         self._busy = self._stalled = self._poisoned = self._closing = self._closed = False
@@ -65,8 +65,8 @@ class Journal:
             inside, self._busy = self._busy, True  # a signal handler that lands in here goes to the backlog
             try:
                 ticket = next(self._numbers)
-                blocked = inside or self._stalled or self._backlog
-                if blocked or not self._try_write(ticket, payload):
+                blocked = inside or self._stalled or self._backlog.bytes
+                if blocked or not self.chain.write(ticket, payload):
                     return self._defer(ticket, payload, sheddable)
                 if ticket > self._last:
                     self._last = ticket
@@ -102,11 +102,11 @@ class Journal:
 
     def written(self, ticket: int) -> bool:
         """Tell whether the event is safe against kill -9."""
-        return ticket <= self._written
+        return ticket <= self.chain.written
 
     def durable(self, ticket: int) -> bool:
         """Tell whether the event is as safe as the durability setting promises."""
-        return ticket <= (self._synced if self.full else self._written)
+        return ticket <= (self._synced if self.full else self.chain.written)
 
     def when_durable(self, ticket: int, then: Callable[[], None]) -> None:
         """Call back, from another thread or at once, when the event is durable; never for one that is lost."""
@@ -150,13 +150,6 @@ class Journal:
         """Bytes that are in memory only."""
         return self._backlog.bytes
 
-    # --- writing -------------------------------------------------------------------------------------
-    def _try_write(self, ticket: int, payload: bytes) -> bool:
-        if not self.chain.write(ticket, payload):
-            return False
-        self._written = ticket
-        return True
-
     def _defer(self, ticket: int, payload: bytes, sheddable: bool) -> int:
         if not self._backlog.add(ticket, payload, sheddable=sheddable):
             self.count("shed", "event")
@@ -193,7 +186,7 @@ class Journal:
         self._finish()
 
     def _pause(self) -> float:
-        if self._backlog or self._poisoned:
+        if self._backlog.bytes or self._poisoned:
             return self.RETRY
         if self._announced:
             self._ticking = self.CALM
@@ -225,8 +218,8 @@ class Journal:
     def _drain(self) -> bool:
         """Write the backlog; tell whether nothing is left of it. New events queue up behind the lock meanwhile."""
         with self._lock:
-            while self._backlog:
-                if not self._try_write(*self._backlog.first):
+            while self._backlog.bytes:
+                if not self.chain.write(*self._backlog.first):
                     return False
                 self._backlog.drop_first()
                 self._wake.ring()
@@ -236,7 +229,7 @@ class Journal:
         for (name, label), n in list(self._counts.items()):
             with self._lock:
                 ticket, payload = next(self._numbers), events.encode(events.Counted(name, label, n))
-                if self._backlog or self._stalled or not self._try_write(ticket, payload):
+                if self._backlog.bytes or self._stalled or not self.chain.write(ticket, payload):
                     return
                 self._last = ticket
                 self._counts[name, label] -= n
@@ -245,7 +238,7 @@ class Journal:
 
     def _sync(self) -> bool:
         with self._lock:
-            target, writers = self._written, self.chain.unsynced()
+            target, writers = self.chain.written, self.chain.unsynced()
         if self._poisoned or not self.chain.sync(writers):
             return self._replace_unsyncable()
         with self._lock:
@@ -264,7 +257,7 @@ class Journal:
         with self._lock:
             rescued = self.chain.rescue(after)
             if rescued:
-                self._synced = self._written
+                self._synced = self.chain.written
         return rescued
 
     def _let_go(self) -> None:

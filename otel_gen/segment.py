@@ -71,7 +71,7 @@ class Writer:
 
     def __init__(self, folder: Folder, name: str, size: int) -> None:
         """Make a preallocated, locked file under its spare name. Raises OSError when there is no room."""
-        self.folder, self.name, self.size = folder, name, size
+        self.folder, self.name, self.full = folder, name, size - _OVERHEAD
         self.offset = 0
         self.fd = folder.open(name + SPARE, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         try:
@@ -89,10 +89,6 @@ class Writer:
     def publish(self) -> None:
         """Give the segment its final name, after its header frame is written."""
         self.folder.rename(self.name + SPARE, self.name + SUFFIX)
-
-    def fits(self, length: int) -> bool:
-        """Tell whether a payload of this length still has room before the seal."""
-        return self.offset + length + _OVERHEAD <= self.size
 
     def put(self, sequence: int, payload: bytes, overdue: float = math.inf) -> None:
         """Write one frame; on an error nothing is taken and the next call writes at the same place.
