@@ -20,7 +20,8 @@ log = logging.getLogger("otel_gen")
 class LeaderThread:
     """Lead whenever the lock is free. `_step` guards the leader against a fork or a drain beside a pass.
 
-    `after` is called after each pass or try, with whether this process leads.
+    `after` is called after each pass or try, with whether this process leads. While `idle` says that there is
+    nothing to lead, nothing is opened or made.
     """
 
     PASS = 0.25  # seconds between two passes of a leader
@@ -30,9 +31,10 @@ class LeaderThread:
 
     def __init__(
         self, open_tree: Callable[[], Tree], clock: Clock, *, today: dict[str, Any] | None = None,
-        after: Callable[[bool], None] = lambda leads: None,
+        after: Callable[[bool], None] = lambda leads: None, idle: Callable[[], bool] = lambda: False,
     ) -> None:  # fmt: skip
-        self._open_tree, self._clock, self._today, self._after = open_tree, clock, today, after
+        self._open_tree, self._clock, self._today = open_tree, clock, today
+        self._after, self._idle = after, idle
         self._step = threading.Lock()
         self._wake = threading.Event()
         self._stop = False
@@ -46,10 +48,12 @@ class LeaderThread:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start the thread, once."""
+        """Start the thread, once; again it is a call to look at once."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="otel_gen-leader", daemon=True)
             self._thread.start()
+        else:
+            self._wake.set()
 
     def stop(self, timeout: float) -> None:
         """End the thread and step down."""
@@ -94,6 +98,8 @@ class LeaderThread:
         return done
 
     def _pass(self) -> bool:
+        if self._tree is None and self._idle():
+            return False
         if self._tree is None or self._tree.gone():
             self._step_down()
             self._tree = self._open_tree()

@@ -22,7 +22,7 @@ from otel_gen.metrics import RecordsCollector, Snapshot
 from otel_gen.server import MetricsPort, MetricsServer
 from otel_gen.settings import Policy, Settings
 from otel_gen.stager import Stager
-from otel_gen.tree import Tree
+from otel_gen.tree import DOT, Tree
 from otel_gen.watch import Watch
 
 _FEEDBACK_SEGMENT = 64 * 1024
@@ -54,7 +54,7 @@ class Runtime:
             settings.data_dir, clock, self.journal.uncounted, lambda: self.journal.last, self.gpu.figures
         )
         self.watch = Watch(settings, self.snapshot, clock)
-        self.leading = LeaderThread(self._tree, clock, after=self._after_pass)
+        self.leading = LeaderThread(self._tree, clock, after=self._after_pass, idle=self._idle)
         self.port = None if settings.metrics_port is None else MetricsPort(self._serve)
         self._beginning = threading.Lock()
         self.journal.on_start = self.begin
@@ -78,6 +78,10 @@ class Runtime:
 
     def _without_gpu(self) -> None:
         self.capture.gpu = None
+
+    def _idle(self) -> bool:
+        """Tell whether there is nothing to lead: no event of this process, nor anything of another."""
+        return not self.journal.last and not os.path.isdir(os.path.join(self.settings.data_dir, DOT))
 
     def _after_pass(self, leads: bool) -> None:
         self.snapshot.refresh()

@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 
 import otel_gen
 from otel_gen.errors import SettingsError
+from otel_gen.leading import LeaderThread
 from otel_gen.process import serve
 from otel_gen.tree import LeaderLock, Tree
 from tests.support import lines, python, settled, the_record, until
@@ -107,6 +108,26 @@ def test_a_scrape_alone_sees_to_what_a_killed_process_left(left):
     shown = b'gen3d_generations_total{outcome="interrupted",task_type="TEXT-TO-3D"} 1.0'
     until(lambda: shown in generate_latest(registry), 10)
     assert the_record(left)["outcome"] == "interrupted"
+
+
+def test_a_service_that_waits_makes_no_file_and_takes_over_what_another_one_begins(data_dir):
+    otel_gen.configure(data_dir=data_dir, registry=None, feedback_timeout=0)
+    serve()
+    time.sleep(0.3)
+    assert not data_dir.exists()
+    with pytest.raises(AssertionError):
+        python(LEFT, data_dir)
+    until(lambda: lines(data_dir), 5)
+    assert the_record(data_dir)["outcome"] == "interrupted"
+
+
+def test_the_first_event_of_a_service_that_waits_does_not_wait_for_its_next_look(data_dir, monkeypatch):
+    monkeypatch.setattr(LeaderThread, "TRY", 3600)
+    otel_gen.configure(data_dir=data_dir, registry=None, feedback_timeout=0)
+    serve()
+    time.sleep(0.1)
+    one()
+    until(lambda: lines(data_dir))
 
 
 def test_the_end_of_a_service_without_work_waits_for_nobody(left):
