@@ -1,4 +1,4 @@
-"""Keywords of the API become gen3d.* attributes: sanitised, bounded, and filtered for other eyes."""
+"""Keywords of the API become gen3d.* attributes: sanitised and bounded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Any
 from otel_gen import sanitize
 from otel_gen import semconv as sc
 from otel_gen.events import canonical
-from otel_gen.failures import label
 from otel_gen.settings import Settings
 
 Attributes = dict[str, Any]
@@ -22,7 +21,6 @@ _MAX_CUSTOM = 16_384
 _SHORT = 128
 _FEW = 64
 _INT64 = 1 << 63
-_TASK_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 
 
 def structured(value: Any, limit: int = 32_768) -> str:
@@ -165,83 +163,6 @@ def output(keywords: Mapping[str, Any]) -> Attributes:
     found = {_OUTPUT[name][0]: _OUTPUT[name][1](value) for name, value in keywords.items() if name in _OUTPUT}
     rest = {name: value for name, value in keywords.items() if name not in _OUTPUT}
     return {key: value for key, value in found.items() if value is not None} | custom(rest)
-
-
-def said(word: str, keywords: Mapping[str, Any] | None = None, /, **more: Any) -> Attributes:
-    """Say how the generation ended; what an earlier word left is wiped out. `keywords`: the caller's own."""
-    own = custom(keywords) if keywords else {}
-    return {**dict.fromkeys(_SAID_KEYS), **own, sc.SAID: word, **more}
-
-
-_SAID_KEYS = (
-    sc.SUBMISSION_TIME, sc.REJECTION_REASON, sc.REJECTION_VALUE,
-    sc.ERROR_TYPE, sc.ERROR_MESSAGE, sc.ERROR_STACK, sc.ERROR_CLASS, sc.ERROR_STAGE,
-)  # fmt: skip
-
-_VISIBLE = frozenset(
-    (
-        sc.GENERATION_ID, sc.TASK_ATTEMPT, sc.PROMPT_LENGTH, sc.VALIDATOR_UID, sc.MINER_UID,
-        sc.MINER_VERSION, sc.NETWORK, sc.MINER_CONFIG_HASH, sc.SAID, sc.SUBMISSION_TIME, sc.REJECTION_VALUE,
-        sc.NUM_GAUSSIANS, sc.FILE_SIZE_BYTES, sc.FILE_SIZE_MB, sc.CLIP_SCORE, sc.CLIP_PASS,
-        sc.COUNT_PASS, sc.VALIDATION_PASS, sc.SHED, sc.STAGE_STATUS, sc.TRUNCATED,
-    )
-)  # fmt: skip
-
-
-def filtered(attributes: Attributes) -> Attributes:
-    """Keep what other systems may see: no prompt, hotkey, error text or free text of the caller."""
-    shown: Attributes = {}
-    for key, value in attributes.items():
-        if value is None:
-            continue
-        look = _look(key)
-        if look is _as_it_is:
-            shown[key] = value
-        elif look is _number_shown:  # most of them: without a call
-            if type(value) in _NUMBERS:
-                shown[key] = value
-        elif look is not None:
-            found = look(value)
-            if found is not None:
-                shown[key] = found
-    return shown
-
-
-def _task_id_shown(value: Any) -> str | None:
-    return value if isinstance(value, str) and _TASK_ID.fullmatch(value) else None
-
-
-def _task_type_shown(value: Any) -> str:
-    return value if value in sc.TASK_TYPES else sc.OTHER
-
-
-def _number_shown(value: Any) -> Any:
-    return value if type(value) in _NUMBERS else None
-
-
-_NUMBERS = frozenset((bool, int, float))
-
-
-_LOOKS: dict[str, Callable[[Any], Any]] = {
-    sc.TASK_ID: _task_id_shown,
-    sc.TASK_TYPE: _task_type_shown,
-    sc.ERROR_TYPE: label,
-}
-"""A caller's words are shown only where they come from a closed set or have the form of an id."""
-
-
-@lru_cache(maxsize=4096)
-def _look(key: str) -> Callable[[Any], Any] | None:
-    """Give what makes a value fit for other eyes; None for what stays in the record."""
-    if key in _VISIBLE or (key.startswith(sc.ARTIFACT) and not key.endswith(".staged")):
-        return _as_it_is
-    if key.startswith((sc.ATTRIBUTE, sc.FEEDBACK_PREFIX, sc.GPU)):
-        return _number_shown
-    return _LOOKS.get(key)
-
-
-def _as_it_is(value: Any) -> Any:
-    return value
 
 
 def _positive(value: Any, least: int = 1) -> int | None:

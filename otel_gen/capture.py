@@ -17,6 +17,7 @@ from otel_gen.guard import Faults
 from otel_gen.images import sniff_image
 from otel_gen.journal import Journal
 from otel_gen.settings import Settings
+from otel_gen.shown import filtered
 from otel_gen.stager import Job, Stager, open_source
 
 _REMEMBERED = 4096
@@ -55,7 +56,7 @@ class Capture:
     def visible(self, attributes: dict[str, Any]) -> dict[str, Any]:
         """Choose what the application's own spans may show."""
         if not self.settings.capture_content:
-            return attrs.filtered(attributes)
+            return filtered(attributes)
         return {key: value for key, value in attributes.items() if value is not None}
 
     def marked(self, attributes: dict[str, Any]) -> dict[str, Any]:

@@ -5,20 +5,18 @@ new -> started (journalled) -> ended (root span journalled) -> complete (artifac
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 from otel_gen import attributes as attrs
-from otel_gen import sanitize, tracing
 from otel_gen import semconv as sc
+from otel_gen import tracing, words
 from otel_gen.capture import Capture
-from otel_gen.events import Began, Noted, Started
-from otel_gen.exporter import bounded
-from otel_gen.failures import Failure, describe
+from otel_gen.events import Started
+from otel_gen.failures import describe
 from otel_gen.guard import guarded
+from otel_gen.handing import Handing
 from otel_gen.images import InputImage, input_image
-from otel_gen.scope import Scope, new_id
-from otel_gen.stager import Job, close_source
+from otel_gen.scope import new_id
 from otel_gen.waiting import Waiting
 
 _TASK_NAMES = frozenset(("task_type", "task_id", "attempt", "validator_uid", "validator_hotkey"))
@@ -33,27 +31,14 @@ def stages_open_as(block: Any) -> None:
     _block = block
 
 
-class Generation(Scope, Waiting):
-    """One attempt at a task. `_lock` guards attributes, jobs and the order of notes against the end."""
+class Generation(Handing, Waiting):
+    """One attempt at a task."""
 
-    __slots__ = (
-        "_ended",
-        "_failed_in",
-        "_lock",
-        "durable_at",
-        "end_wall",
-        "id",
-        "jobs",
-        "ticket",
-    )  # fmt: skip
+    __slots__ = ("_failed_in", "id")
 
     def __init__(self, capture: Capture, keywords: dict[str, Any]) -> None:
         self.id = new_id(capture.clock.wall())
         super().__init__(capture, {sc.GENERATION_ID: self.id, **capture.identity})
-        self._lock = threading.RLock()
-        self.jobs: list[Job] = []
-        self._ended = False
-        self.ticket = 0
         self._failed_in: tuple[BaseException, str] | None = None
         self._start(keywords)
 
@@ -119,128 +104,25 @@ class Generation(Scope, Waiting):
             self._note(noted)
         for kind, source in (("ply", ply), ("spz", spz), ("output_image", image)):
             if source is not None:
-                self._hand_over(kind, source)
-
-    @guarded
-    def _hand_over(self, kind: str, source: Any) -> None:
-        if self.over:
-            self._said_too_late()
-            return
-        try:
-            self.capture.hand_over(self._stage_job, kind, source)
-        except (OSError, TypeError, ValueError):
-            self._note({sc.SHED: "unreadable"})
-            raise
+                self.hand_over(kind, source)
 
     @guarded
     def submitted(self, /, **attributes: Any) -> None:
         """Say that the result was handed to the validator."""
         uid = self._attributes.get(sc.VALIDATOR_UID)
-        more = {sc.SUBMISSION_TIME: self.capture.clock.wall()} | (
-            {} if uid is None else {sc.VALIDATOR_UID: uid}
-        )
-        self._note(attrs.said("submitted", attributes, **more))
+        self._note(words.submitted(uid, self.capture.clock.wall(), attributes))
 
     @guarded
     def withheld(self, reason: Any = "withheld", *, value: Any = None, **attributes: Any) -> None:
         """Say that the own gate kept the result back, and why."""
-        more = {
-            sc.REJECTION_REASON: sanitize.text(reason, 1024) or "withheld",
-            sc.REJECTION_VALUE: sanitize.number(value),
-        }
-        self._note(attrs.said("withheld", attributes, **more))
+        self._note(words.withheld(reason, value, attributes))
 
     @guarded
     def failed(
         self, error_type: Any = "crash", message: Any = None, stage: Any = None, **attributes: Any
     ) -> None:
         """Say that the generation failed, in the caller's own words."""
-        more = {
-            sc.ERROR_TYPE: sanitize.text(error_type, 256) or "crash",
-            sc.ERROR_MESSAGE: sanitize.text(message, 4096),
-            sc.ERROR_STAGE: sanitize.text(stage, 256),
-        }
-        self._note(attrs.said("failed", attributes, **more))
-
-    @property
-    def durable(self) -> bool:
-        """Tell whether all that was said is safe: inside against kill -9, afterwards as settings promise."""
-        staged = all(job.finished.is_set() for job in self.jobs)
-        journal = self.capture.journal
-        safe = journal.durable(self.ticket) if self._ended else journal.written(self.ticket)
-        return staged and safe and self.ticket > 0
-
-    @property
-    def over(self) -> bool:
-        """Tell whether nothing can be said any more: it has ended, or this process records no more."""
-        return self._ended or self.capture.closed
-
-    def _said_too_late(self) -> None:
-        if not self.capture.closed:
-            self.capture.journal.count("capture_errors", "after_end")
-
-    # --- events -------------------------------------------------------------------------------------
-    def append(self, event: Started | Noted | Began) -> None:
-        self.ticket = max(
-            self.ticket, self.capture.journal.append(bounded(event), sheddable=type(event) is Began)
-        )
-
-    def _note(self, attributes: dict[str, Any]) -> None:
-        clock = self.capture.clock
-        if self.capture.closed:
-            return  # in a forked child the lock may be held for ever
-        with self._lock:
-            if self._ended:
-                self._said_too_late()
-                return
-            self.keep(attributes)
-            self.append(Noted(self.id, clock.wall(), clock.boot(), attributes))
-
-    def _stage_job(self, kind: str, source: Any, size: int, *, mutable: bool = False) -> None:
-        with self._lock:
-            if self._ended:
-                close_source(source)
-                return
-            job = self.capture.job(kind, source, size, self._staged, mutable=mutable)
-            self.jobs.append(job)
-        self.capture.stager.submit(job)
-
-    @guarded
-    def _staged(self, job: Job) -> None:
-        """Take a stager's result, on its thread: note it, end the own span if it waited for this."""
-        more: dict[str, Any] = {}
-        try:
-            found = self.capture.staged_attributes(job)
-            if self._attributes.get(sc.PROMPT) not in (None, sc.NO_IMAGE_YET):
-                found.pop(sc.PROMPT, None)  # a text task with an image beside it
-            with self._lock:
-                self.ticket = max(self.ticket, self._late_note(found))
-            self.sync_late()
-            job.finish()
-            more = self.capture.inspected(job)
-        finally:
-            self._complete(job, more)
-
-    def _complete(self, job: Job, more: dict[str, Any]) -> None:
-        """Note the statistics, which may be late, and that the record need not wait for this job any more."""
-        with self._lock:
-            job.complete = True
-            left = [j.kind for j in self.jobs if not j.complete]
-            known = {k: v for k, v in more.items() if self._attributes.get(k) is None}
-            if known or self._ended:
-                self._late_note(known | ({sc.PENDING: ",".join(left)} if self._ended else {}))
-            last = self._ended and not left
-        if last:
-            self._end_own_span()
-
-    def _late_note(self, attributes: dict[str, Any]) -> int:
-        clock = self.capture.clock
-        self.keep(attributes)
-        return self.capture.journal.append(bounded(Noted(self.id, clock.wall(), clock.boot(), attributes)))
-
-    def sync_late(self) -> None:
-        if self._ended and self.capture.journal.full:
-            self.capture.journal.request_sync()
+        self._note(words.failed(error_type, message, stage=stage, own=attributes))
 
     @property
     def said(self) -> str | None:
@@ -267,7 +149,8 @@ class Generation(Scope, Waiting):
             if self._ended:
                 return
             if error is not None:
-                self.keep(self._error_attributes(describe(error), error))
+                stage = self._failed_in[1] if self._failed_in and self._failed_in[0] is error else None
+                self.keep(words.raised(describe(error), stage, self._attributes))
             pending = [job.kind for job in self.jobs if not job.complete]
             if pending:
                 self.keep({sc.PENDING: ",".join(pending)})
@@ -282,22 +165,3 @@ class Generation(Scope, Waiting):
             self._end_own_span()
         if self.capture.journal.full:
             self.capture.journal.request_sync()
-
-    def _error_attributes(self, failure: Failure, error: BaseException) -> dict[str, Any]:
-        stage = self._failed_in[1] if self._failed_in and self._failed_in[0] is error else None
-        if self._attributes.get(sc.SAID) == "submitted":
-            later = {"error_type": failure.error_type, "error_message": failure.message, "stage": stage}
-            return {sc.LATER_ERROR: attrs.structured(later)}
-        found = {
-            sc.ERROR_TYPE: failure.error_type, sc.ERROR_MESSAGE: failure.message,
-            sc.ERROR_STACK: failure.stack, sc.ERROR_CLASS: failure.error_class, sc.ERROR_STAGE: stage,
-        }  # fmt: skip
-        if (
-            self._attributes.get(sc.SAID) == "failed"
-        ):  # said by the caller, who knows better than what went on
-            return {key: value for key, value in found.items() if self._attributes.get(key) is None}
-        return attrs.said("cancelled" if failure.error_type == "cancelled" else "failed", **found)
-
-    def _end_own_span(self) -> None:
-        failed = self._attributes.get(sc.SAID) in ("failed", "cancelled")
-        self.end_own_span(self.end_wall, failed=failed)

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from otel_gen import events
+from otel_gen.announced import Announced
 from otel_gen.backlog import Backlog
 from otel_gen.bell import Bell
 from otel_gen.chain import Chain
@@ -33,8 +34,6 @@ class Journal:
     SEGMENT = 4 << 20
     IDLE = 1.0  # seconds between two looks of the syncer when nothing is asked of it
     RETRY = 0.25  # the same while the disk refuses
-    TICK = 0.1  # the same while something is announced
-    CALM = 20  # ticks without an announcement after which it stops ticking
 
     def __init__(
         self, open_folder: Callable[[], Folder], header: Callable[[str], bytes], *, full: bool, size: int = 0
@@ -46,14 +45,12 @@ class Journal:
         self._numbers = itertools.count(1)
         self._last = self._synced = self._wanted = 0
         self._backlog = Backlog()
-        self._ticking = 0
         self._busy = self._stalled = self._poisoned = self._closing = self._closed = False
         self._waiting: list[tuple[int, Callable[[], None]]] = []
         self._wake = Bell()
         self._thread: threading.Thread | None = None
         self._counts: Counter[tuple[str, str]] = Counter()
-        self._announced: dict[object, Callable[[], bytes]] = {}
-        self._ticked: set[object] = set()
+        self.announced = Announced(self._wake.ring)
         self.on_start: Callable[[], None] = lambda: None
 
     # --- what callers do ---------------------------------------------------------------------------
@@ -81,20 +78,6 @@ class Journal:
         with self._lock:
             self._counts[name, label] += n
         self._wake.ring()
-
-    def announce(self, what: object, event: Callable[[], bytes]) -> None:
-        """Journal an event from the syncer's thread if it is not withdrawn within a tick or two.
-
-        A stage that runs for seconds is on record as begun, and its caller pays nothing for that.
-        """
-        self._announced[what] = event
-        if not self._ticking:
-            self._ticking = self.CALM
-            self._wake.ring()
-
-    def withdraw(self, what: object) -> None:
-        """Take an announcement back: the thing itself is journalled."""
-        self._announced.pop(what, None)
 
     def uncounted(self) -> dict[tuple[str, str], int]:
         """Show the counts that are in memory only."""
@@ -188,25 +171,15 @@ class Journal:
     def _pause(self) -> float:
         if self._backlog.bytes or self._poisoned:
             return self.RETRY
-        if self._announced:
-            self._ticking = self.CALM
-        return self.TICK if self._ticking else self.IDLE
-
-    def _tick(self) -> None:
-        """Journal what was announced before the last tick and still stands."""
-        self._ticking = max(self._ticking - 1, 0)
-        standing = dict(self._announced)
-        for what in self._ticked & standing.keys():
-            if self._announced.pop(what, None) is not None:
-                self.append(standing[what](), sheddable=True)
-        self._ticked = set(self._announced)
+        return self.announced.pause(self.IDLE)
 
     def _cycle(self) -> None:
         if self.chain.gone:
             synced = self._rescue(0)
         else:
             synced = self._sync() if self._wanted > self._synced or self._stalled else True
-        self._tick()
+        for begun in self.announced.due():
+            self.append(begun(), sheddable=True)
         self._flush_counts()
         if self._drain() and synced:
             self._stalled = False

@@ -39,7 +39,7 @@ class Stage(Scope):
         if attributes:
             self._attributes.update(attrs.custom(attributes))
         self.begin_span(attrs.span_name(self.name), *self._stand(current.get(), tracing.current_context()))
-        self.capture.journal.announce(self, self._begun)
+        self.capture.journal.announced.add(self, self._begun)
         gpu = self.capture.gpu
         if gpu is not None:
             self._peaks = gpu.begin()
@@ -70,7 +70,7 @@ class Stage(Scope):
     @guarded
     def finish(self, error: BaseException | None) -> None:
         """Journal the stage's span."""
-        self.capture.journal.withdraw(self)
+        self.capture.journal.announced.withdraw(self)
         if self.capture.closed:
             return
         if error is not None:

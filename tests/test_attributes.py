@@ -10,7 +10,9 @@ import pytest
 
 from otel_gen import attributes as attrs
 from otel_gen import semconv as sc
+from otel_gen import words
 from otel_gen.settings import Settings
+from otel_gen.shown import filtered
 
 
 def test_scalars_keep_their_kind_and_the_rest_is_canonical_json():
@@ -61,8 +63,8 @@ def test_a_long_prompt_is_cut_and_says_so_with_its_true_length():
 
 
 def test_a_later_word_wipes_what_an_earlier_one_left():
-    state = attrs.said("failed", **{sc.ERROR_MESSAGE: "x", sc.ERROR_STAGE: "a"})
-    state |= attrs.said("withheld", **{sc.REJECTION_REASON: "sparse"})
+    state = words.failed("oom", "x", stage="a")
+    state |= words.withheld("sparse")
     assert {key: value for key, value in state.items() if value is not None} == {
         sc.SAID: "withheld",
         sc.REJECTION_REASON: "sparse",
@@ -93,9 +95,9 @@ def test_only_numbers_ids_and_closed_sets_are_shown_to_others():
         sc.TASK_ID: "not an id: p",
     }
     shown = {sc.TASK_ID: "t-1", sc.NUM_GAUSSIANS: 5, "gen3d.attributes.n": 1.5, "gen3d.artifact.ply.size": 7}
-    assert attrs.filtered(hidden) == {}
-    assert attrs.filtered(hidden | shown) == shown
-    words = attrs.filtered({sc.TASK_TYPE: "my secret", sc.ERROR_TYPE: "weights missing"})
+    assert filtered(hidden) == {}
+    assert filtered(hidden | shown) == shown
+    words = filtered({sc.TASK_TYPE: "my secret", sc.ERROR_TYPE: "weights missing"})
     assert words == {sc.TASK_TYPE: "other", sc.ERROR_TYPE: "other"}
 
 

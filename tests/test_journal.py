@@ -48,7 +48,7 @@ class Place:
 
     def journal(self, *, full=True, size=SMALL):
         made = Journal(self.open, header, full=full, size=size)
-        made.RETRY = made.TICK = made.IDLE = 0.01
+        made.RETRY = made.announced.TICK = made.IDLE = 0.01
         self.journals.append(made)
         return made
 
@@ -212,9 +212,9 @@ def test_what_an_announced_stage_breaks_does_not_keep_close_from_sealing(place):
     journal = place.journal()
     journal.append(note(1))
     until(lambda: journal.chain.spare)
-    journal.TICK = journal.IDLE = 30.0
-    journal._ticked = {"x"}
-    journal._announced["x"] = lambda: 1 / 0
+    journal.announced.TICK = journal.IDLE = 30.0
+    journal.announced._seen = {"x"}
+    journal.announced.add("x", lambda: 1 / 0)
     journal.close()
     assert [source.closed for source in sealed_frames(place)] == [True]
 
@@ -223,8 +223,8 @@ def test_what_an_announced_stage_breaks_does_not_keep_close_from_sealing(place):
 def test_a_stage_announced_and_withdrawn_writes_nothing(place):
     journal = place.journal()
     for n in range(200):
-        journal.announce(n, lambda: events.encode(Began("g", "s", "p", "quick", 1)))
-        journal.withdraw(n)
+        journal.announced.add(n, lambda: events.encode(Began("g", "s", "p", "quick", 1)))
+        journal.announced.withdraw(n)
     last = journal.append(note(1))
     assert journal.wait(last, 30)
     journal.close()
@@ -235,10 +235,10 @@ def test_a_stage_announced_and_withdrawn_writes_nothing(place):
 def test_a_stage_that_stands_for_two_ticks_is_journalled_as_begun_once(place):
     journal = place.journal()
     journal.append(note(1))
-    journal.announce("a", lambda: events.encode(Began("g", "s", "p", "slow", 1)))
+    journal.announced.add("a", lambda: events.encode(Began("g", "s", "p", "slow", 1)))
     (begun,) = until(lambda: place.read(Began))
     assert begun.name == "slow"
-    journal.withdraw("a")
+    journal.announced.withdraw("a")
     journal.close()
     assert len(place.read(Began)) == 1
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from otel_gen import attributes as attrs
-from otel_gen import sanitize
+from otel_gen import sanitize, words
 from otel_gen import semconv as sc
 
 Attributes = dict[str, Any]
-_MAX_STACK = 16_384
 _MAX_SECONDS = 1e9
 _TIME = "_time"
 _YES = re.compile(r"true|yes|on|1", re.IGNORECASE)
@@ -18,11 +16,7 @@ _YES = re.compile(r"true|yes|on|1", re.IGNORECASE)
 
 def submission(submitted: Any, reason: Any, uid: int | None, wall: int) -> Attributes:
     """Say that the result was handed to the validator, or kept back and why."""
-    if not _yes(submitted):
-        text = sanitize.text(reason, 1024) or "withheld"
-        return attrs.said("withheld", None, **{sc.REJECTION_REASON: text})
-    more: Attributes = {} if uid is None else {sc.VALIDATOR_UID: uid}
-    return attrs.said("submitted", None, **{sc.SUBMISSION_TIME: wall}, **more)
+    return words.submitted(uid, wall) if _yes(submitted) else words.withheld(reason)
 
 
 def _yes(value: Any) -> bool:
@@ -32,12 +26,7 @@ def _yes(value: Any) -> bool:
 
 def failure(error_type: Any, message: Any, stack: Any) -> Attributes:
     """Say that the generation failed, in the caller's own words."""
-    more = {
-        sc.ERROR_TYPE: sanitize.text(_named(error_type), 256) or "crash",
-        sc.ERROR_MESSAGE: sanitize.text(_named(message), 4096),
-        sc.ERROR_STACK: sanitize.text(stack, _MAX_STACK),
-    }
-    return attrs.said("failed", None, **more)
+    return words.failed(_named(error_type), _named(message), stack=stack)
 
 
 def _named(value: Any) -> Any:

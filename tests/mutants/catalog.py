@@ -124,8 +124,8 @@ MUTANTS = [
     Mutant(
         "durable is said before the sync",
         "I5", "journal.py",
-        "ticket <= (self._synced if self.full else self._written)",
-        "ticket <= self._written",
+        "ticket <= (self._synced if self.full else self.chain.written)",
+        "ticket <= self.chain.written",
         "tests/test_journal.py::test_an_event_is_durable_after_the_sync_only_and_before_it_in_the_process_mode",
     ),
     Mutant(
@@ -259,7 +259,7 @@ MUTANTS = [
     Mutant(
         "the application's spans show content",
         "I12", "capture.py",
-        "            return attrs.filtered(attributes)\n",
+        "            return filtered(attributes)\n",
         "            return attributes.copy()\n",
         "tests/test_tracing.py::test_no_content_leaves_unless_it_is_switched_on",
     ),
