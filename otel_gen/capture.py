@@ -11,6 +11,7 @@ from otel_gen import attributes as attrs
 from otel_gen import semconv as sc
 from otel_gen import tracing
 from otel_gen.clock import Clock
+from otel_gen.events import SpanIds
 from otel_gen.exporter import JournalExporter
 from otel_gen.gpu import Gpu
 from otel_gen.guard import Faults
@@ -51,7 +52,7 @@ class Capture:
         """What is still to be said when the process is about to record no more."""
         self.gpu: Gpu | None = None
         self._inspect = inspect
-        self._contexts: OrderedDict[str, Any] = OrderedDict()
+        self._ids: OrderedDict[str, SpanIds] = OrderedDict()
 
     def visible(self, attributes: dict[str, Any]) -> dict[str, Any]:
         """Choose what the application's own spans may show."""
@@ -66,16 +67,16 @@ class Capture:
             shown[sc.FILTERED] = True
         return shown
 
-    def remember(self, generation_id: str, span: Any) -> None:
-        """Keep a generation's span, so that its feedback can be linked; bounded."""
-        self._contexts[generation_id] = span
-        if len(self._contexts) > _REMEMBERED:
-            self._contexts.popitem(last=False)
+    def remember(self, generation_id: str, ids: SpanIds) -> None:
+        """Keep the ids of a generation's span, so that its feedback can be linked; bounded."""
+        self._ids[generation_id] = ids
+        if len(self._ids) > _REMEMBERED:
+            self._ids.popitem(last=False)
 
     def context_of(self, generation_id: str) -> Any:
         """Find the span context of a generation of this process; None where it is not known (any more)."""
-        span = self._contexts.get(generation_id)
-        return None if span is None else span.get_span_context()
+        ids = self._ids.get(generation_id)
+        return None if ids is None else tracing.Standing(ids, None).get_span_context()
 
     def close(self) -> None:
         """Take no more, after the last words."""

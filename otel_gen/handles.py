@@ -59,7 +59,7 @@ class Generation(Handing, Waiting):
         context = tracing.current_context()
         self.begin_span(sc.GENERATION_SPAN, context, tracing.current_span(context), None)
         self.append(Started(self.id, self.start_wall, self.start_boot, *self.ids, attributes))
-        self.capture.remember(self.id, self.span)
+        self.capture.remember(self.id, self.ids)
         if image is not None:
             self._stage_job("image", image.source, image.size, mutable=image.mutable)
 
