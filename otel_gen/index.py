@@ -120,15 +120,29 @@ def open_index(folder: Folder) -> Index | None:
         return None
     try:
         index = _connect(folder, name)
-        if index.meta("version") == VERSION and index.db.execute("PRAGMA quick_check").fetchone() == ("ok",):
-            return index
-        index.close()
     except StorageError:
         return None
     except sqlite3.DatabaseError as error:
         if temporary(error):
             raise
+        return None
+    if _sound(index):
+        return index
+    index.close()
     return None
+
+
+def _sound(index: Index) -> bool:
+    """Tell whether an index is of this version and undamaged; closed where that cannot be told now."""
+    try:
+        return index.meta("version") == VERSION and index.db.execute("PRAGMA quick_check").fetchone() == (
+            "ok",
+        )
+    except sqlite3.DatabaseError as error:
+        if temporary(error):
+            index.close()
+            raise
+        return False
 
 
 _TEMPORARY = (
@@ -159,8 +173,12 @@ def create_index(folder: Folder) -> Index:
     """Make an empty index under the next number; `publish` makes it the current one."""
     numbers = [int(found[1]) for name in folder.names() if (found := _NAME.match(name))]
     index = _connect(folder, f"index-{max(numbers, default=0) + 1}.db")
-    index.db.executescript(TABLES)
-    index.set_meta(version=VERSION)
+    try:
+        index.db.executescript(TABLES)
+        index.set_meta(version=VERSION)
+    except BaseException:
+        index.close()
+        raise
     return index
 
 
@@ -198,8 +216,12 @@ def _connect(folder: Folder, name: str) -> Index:
 
     def connect() -> sqlite3.Connection:
         db = sqlite3.connect(path, isolation_level=None, timeout=5.0, check_same_thread=False)
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=FULL")
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=FULL")
+        except BaseException:
+            db.close()
+            raise
         return db
 
     return Index(connect, name)

@@ -52,7 +52,11 @@ class Leader:
         self._slice_start = 0.0
         self._swept = False
         self._known_done: set[str] = set()
-        deletion.finish(self)
+        try:
+            deletion.finish(self)
+        except BaseException:
+            self.close()
+            raise
 
     # --- one pass --------------------------------------------------------------------------------------
     def step(self, now: Now | None = None) -> int:

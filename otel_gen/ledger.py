@@ -60,9 +60,13 @@ class Ledger:
                 raise
             log.warning("otel_gen makes its index anew from the files: %s", error)
             self.index = self._rebuilt()
-        self._doomed = self.index.doomed()
-        self.bury()
-        self.forget_buried()
+        try:
+            self._doomed = self.index.doomed()
+            self.bury()
+            self.forget_buried()
+        except BaseException:
+            self.close()
+            raise
 
     def _ready(self, found: Index) -> Index:
         try:
@@ -79,6 +83,17 @@ class Ledger:
         if name is not None and self._tree.dot.exists(name):
             self.set_aside(f"{name}.corrupt", b"could not be used; made anew from the files\n")
         index = indexes.create_index(self._tree.dot)
+        try:
+            self._fill(index)
+            indexes.publish(self._tree.dot, index)
+            signpost.put_up(self._tree.root)
+        except BaseException:
+            index.close()
+            raise
+        return index
+
+    def _fill(self, index: Index) -> None:
+        """Fill an empty index from all files."""
         self._load_numbers(index)
         restore = Restore(index, self.aggregates, self._store)
         with index.transaction():
@@ -88,9 +103,6 @@ class Ledger:
             for amendment in filter(is_amendment, parsed(self.amendments)):
                 restore.amendment(amendment)
             self._finish(index, restore)
-        indexes.publish(self._tree.dot, index)
-        signpost.put_up(self._tree.root)
-        return index
 
     def _catch_up(self, index: Index) -> None:
         """Mark what stands in the files behind the cursors: decided by id, whatever the offsets say."""

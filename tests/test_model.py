@@ -20,6 +20,7 @@ from hypothesis.stateful import (
 from otel_gen import maintain
 from otel_gen import semconv as sc
 from otel_gen.readers.verify import verify
+from otel_gen.settings import Policy
 from tests.crash.numbers import differences
 from tests.world import Gen, Worker, World, named_files
 
@@ -44,11 +45,15 @@ class Known:
     outcome: str | None = None
     """Of its record; None while it has none."""
     body: bytes | None = None
+    recorded_at: float = 0.0
+    kept: bool = True
+    """False where its verdict came when an undecided output had gone."""
 
     def settle(self, now: float, alive: bool) -> None:
         """Decide as docs/record-format.md says: what was said, a verdict, or a wait that is over."""
         if self.outcome is not None or (alive and not self.ended):
             return
+        self.recorded_at = now
         if self.verdicts and (self.said in ("submitted", None) or (not self.ended and self.said is not None)):
             self.outcome = word(self.verdicts[0])
         elif self.said == "submitted":
@@ -58,11 +63,12 @@ class Known:
         else:
             self.outcome = self.said or "unsubmitted"
 
-    def judge(self, score: float) -> None:
+    def judge(self, score: float, now: float) -> None:
         """Take a verdict; one that comes after the record changes only what no verdict has decided."""
         self.verdicts.append(score)
         if self.outcome in ("unscored", "unsubmitted", "interrupted"):
             self.outcome = word(score)
+            self.kept = now - self.recorded_at < Policy().undecided_keep
 
 
 def word(score: float) -> str:
@@ -148,7 +154,7 @@ class Model(RuleBasedStateMachine):
         self.tick()
         one = self.known[id_]
         self.worker(number).feedback(one.gen, score, validator_uid=57)
-        one.judge(score)
+        one.judge(score, self.world.now)
 
     # --- what comes between --------------------------------------------------------------------------------
     @rule(number=st.integers(0, 2))
@@ -197,7 +203,7 @@ class Model(RuleBasedStateMachine):
             found = records[id_]["generation"]
             assert [stage["name"] for stage in found["stages"]] == one.stages
             if one.body is not None and one.outcome == "accepted":
-                assert list(named_files(records[id_])), "an accepted output has its file"
+                assert bool(list(named_files(records[id_]))) == one.kept, "an accepted output has its file"
 
     def teardown(self) -> None:
         """At the end all die, all waits are over, and everything is held against everything."""

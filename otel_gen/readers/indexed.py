@@ -59,10 +59,13 @@ def _connected(dot: Folder, name: str) -> Index:
     def connect() -> sqlite3.Connection:
         return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=2.0, check_same_thread=False)
 
+    found: Index | None = None
     try:
         found = Index(connect, name)
         found.db.execute("BEGIN")
         found.meta("version")
     except sqlite3.Error as error:
+        if found is not None:
+            found.close()
         raise StorageError(path, f"cannot be read ({error})", "run: otel-gen recover --rebuild") from error
     return found
