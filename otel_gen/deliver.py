@@ -41,7 +41,11 @@ class Delivery:
         self.ledger = Ledger(tree, self.store)
         self.index = self.ledger.index
         self.aggregates = self.ledger.aggregates
-        self.config = ConfigLog(tree)
+        try:
+            self.config = ConfigLog(tree)
+        except BaseException:
+            self.close()
+            raise
         self.plan = Plan()
         self.placing = Placing(self.index, self.store, clock, today or {})
         self._artifacts_changed = True

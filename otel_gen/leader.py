@@ -43,16 +43,16 @@ class Leader:
         self._today, self.paced = today or {}, paced
         self._staged_before = set(tree.staging.names())
         self.view = View(tree.segments)
-        self.delivery = Delivery(tree, clock, self._today)
-        self.recall = Recall(tree, self.view, self.delivery.ledger.set_aside)
         self.open = Unwritten()
-        self.inbox = Inbox(self.view, self.delivery, self.open, self._policy)
         self.commands: list[Command] = []
         self._alive: dict[str, bool] = {}
         self._slice_start = 0.0
         self._swept = False
         self._known_done: set[str] = set()
+        self.delivery = Delivery(tree, clock, self._today)
+        self.inbox = Inbox(self.view, self.delivery, self.open, self._policy)
         try:
+            self.recall = Recall(tree, self.view, self.delivery.ledger.set_aside)
             deletion.finish(self)
         except BaseException:
             self.close()
