@@ -255,6 +255,6 @@ PROBES = {
 }  # fmt: skip
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as home:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:  # its leader may be at work still
         print(json.dumps(PROBES[sys.argv[1]](home)), flush=True)
     os._exit(0)
