@@ -17,6 +17,7 @@ from otel_gen.aggregate import Key
 from otel_gen.clock import Clock
 from otel_gen.configlog import ConfigLog
 from otel_gen.events import Configured, Said
+from otel_gen.files import closed_on_failure
 from otel_gen.fold import Generation, Verdict
 from otel_gen.ledger import Ledger
 from otel_gen.placing import Placing
@@ -41,11 +42,8 @@ class Delivery:
         self.ledger = Ledger(tree, self.store)
         self.index = self.ledger.index
         self.aggregates = self.ledger.aggregates
-        try:
+        with closed_on_failure(self):
             self.config = ConfigLog(tree)
-        except BaseException:
-            self.close()
-            raise
         self.plan = Plan()
         self.placing = Placing(self.index, self.store, clock, today or {})
         self._artifacts_changed = True

@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from otel_gen.errors import StorageError
 
@@ -28,6 +29,23 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
+
+
+class Closable(Protocol):
+    """Whatever holds files and can let them go."""
+
+    def close(self) -> None:
+        """Let them go."""
+
+
+@contextmanager
+def closed_on_failure(what: Closable) -> Iterator[None]:
+    """Let go of what was opened where its making fails: nobody else will know of it."""
+    try:
+        yield
+    except BaseException:
+        what.close()
+        raise
 
 
 def _make_durably(path: str) -> None:

@@ -16,7 +16,7 @@ from operator import attrgetter
 from urllib.parse import quote
 
 from otel_gen.errors import StorageError
-from otel_gen.files import Folder
+from otel_gen.files import Folder, closed_on_failure
 from otel_gen.queries import AMENDMENT, ARTIFACT, DELIVERED, Queries
 from otel_gen.tables import TABLES, VERSION, AmendmentRow, ArtifactRow, Delivered
 
@@ -120,29 +120,18 @@ def open_index(folder: Folder) -> Index | None:
         return None
     try:
         index = _connect(folder, name)
+        with closed_on_failure(index):
+            if index.meta("version") == VERSION and index.db.execute("PRAGMA quick_check").fetchone() == (
+                "ok",
+            ):
+                return index
+        index.close()
     except StorageError:
         return None
     except sqlite3.DatabaseError as error:
         if temporary(error):
             raise
-        return None
-    if _sound(index):
-        return index
-    index.close()
     return None
-
-
-def _sound(index: Index) -> bool:
-    """Tell whether an index is of this version and undamaged; closed where that cannot be told now."""
-    try:
-        return index.meta("version") == VERSION and index.db.execute("PRAGMA quick_check").fetchone() == (
-            "ok",
-        )
-    except sqlite3.DatabaseError as error:
-        if temporary(error):
-            index.close()
-            raise
-        return False
 
 
 _TEMPORARY = (
@@ -173,12 +162,9 @@ def create_index(folder: Folder) -> Index:
     """Make an empty index under the next number; `publish` makes it the current one."""
     numbers = [int(found[1]) for name in folder.names() if (found := _NAME.match(name))]
     index = _connect(folder, f"index-{max(numbers, default=0) + 1}.db")
-    try:
+    with closed_on_failure(index):
         index.db.executescript(TABLES)
         index.set_meta(version=VERSION)
-    except BaseException:
-        index.close()
-        raise
     return index
 
 
@@ -216,12 +202,9 @@ def _connect(folder: Folder, name: str) -> Index:
 
     def connect() -> sqlite3.Connection:
         db = sqlite3.connect(path, isolation_level=None, timeout=5.0, check_same_thread=False)
-        try:
+        with closed_on_failure(db):
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=FULL")
-        except BaseException:
-            db.close()
-            raise
         return db
 
     return Index(connect, name)

@@ -17,6 +17,7 @@ from otel_gen import semconv as sc
 from otel_gen.clock import Clock, boot_id
 from otel_gen.deliver import Delivery
 from otel_gen.events import Began, Command, Configured, Event, Feedback, Noted, Said, Span, Started
+from otel_gen.files import closed_on_failure
 from otel_gen.fold import Generation
 from otel_gen.inbox import Inbox
 from otel_gen.recall import Recall
@@ -51,12 +52,9 @@ class Leader:
         self._known_done: set[str] = set()
         self.delivery = Delivery(tree, clock, self._today)
         self.inbox = Inbox(self.view, self.delivery, self.open, self._policy)
-        try:
+        with closed_on_failure(self):
             self.recall = Recall(tree, self.view, self.delivery.ledger.set_aside)
             deletion.finish(self)
-        except BaseException:
-            self.close()
-            raise
 
     # --- one pass --------------------------------------------------------------------------------------
     def step(self, now: Now | None = None) -> int:

@@ -12,6 +12,7 @@ import msgspec
 from otel_gen import index as indexes
 from otel_gen import months, signpost
 from otel_gen.aggregate import Aggregates, Key, Names
+from otel_gen.files import closed_on_failure
 from otel_gen.guard import log
 from otel_gen.index import Index
 from otel_gen.lines import AMENDMENTS, CONFIG_HISTORY, HISTORY, Lines, Place
@@ -60,21 +61,15 @@ class Ledger:
                 raise
             log.warning("otel_gen makes its index anew from the files: %s", error)
             self.index = self._rebuilt()
-        try:
+        with closed_on_failure(self):
             self._doomed = self.index.doomed()
             self.bury()
             self.forget_buried()
-        except BaseException:
-            self.close()
-            raise
 
     def _ready(self, found: Index) -> Index:
-        try:
+        with closed_on_failure(found):
             self._load_numbers(found)
             self._catch_up(found)
-        except BaseException:
-            found.close()
-            raise
         return found
 
     def _rebuilt(self) -> Index:
@@ -83,13 +78,10 @@ class Ledger:
         if name is not None and self._tree.dot.exists(name):
             self.set_aside(f"{name}.corrupt", b"could not be used; made anew from the files\n")
         index = indexes.create_index(self._tree.dot)
-        try:
+        with closed_on_failure(index):
             self._fill(index)
             indexes.publish(self._tree.dot, index)
             signpost.put_up(self._tree.root)
-        except BaseException:
-            index.close()
-            raise
         return index
 
     def _fill(self, index: Index) -> None:

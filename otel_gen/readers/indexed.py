@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from urllib.parse import quote
 
 from otel_gen.errors import StorageError
-from otel_gen.files import Folder
+from otel_gen.files import Folder, closed_on_failure
 from otel_gen.index import Index, current_name
 from otel_gen.readers.journal import inner
 from otel_gen.tree import DOT
@@ -59,13 +59,11 @@ def _connected(dot: Folder, name: str) -> Index:
     def connect() -> sqlite3.Connection:
         return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=2.0, check_same_thread=False)
 
-    found: Index | None = None
     try:
         found = Index(connect, name)
-        found.db.execute("BEGIN")
-        found.meta("version")
+        with closed_on_failure(found):
+            found.db.execute("BEGIN")
+            found.meta("version")
     except sqlite3.Error as error:
-        if found is not None:
-            found.close()
         raise StorageError(path, f"cannot be read ({error})", "run: otel-gen recover --rebuild") from error
     return found
