@@ -18,8 +18,7 @@ Attributes = dict[str, Any]
 
 MAX_PROMPT = 65_536
 _MAX_CUSTOM = 16_384
-_SHORT = 128
-_FEW = 64
+_SHORT, _FEW = 128, 64
 _INT64 = 1 << 63
 
 
@@ -43,25 +42,27 @@ def config_attributes(config: Any) -> Attributes:
     """Describe the miner's settings in force, with their hash."""
     if config is None:
         return {}
-    if type(config) is dict and len(config) <= _FEW and all(map(_plain_item, config.items())):
-        return _config_of(canonical(config))
-    return _config_of(structured(config).encode())
+    return _config_of(_plain_json(config) or structured(config).encode())
 
 
-def _plain_item(item: tuple[Any, Any]) -> bool:
-    """Tell what needs no sanitiser: a short ASCII text as key; a bool, a number, or the same as value."""
-    key, value = item
-    return type(key) is str and len(key) <= _SHORT and key.isascii() and _plain(value, _SHORT)
+def _plain_json(config: Any) -> bytes | None:
+    """Write a small dict at once where the sanitiser would change nothing; None where it has to look."""
+    if type(config) is not dict or len(config) > _FEW:
+        return None
+    for key, value in config.items():
+        kind = type(value)
+        if not (type(key) is str and len(key) <= _SHORT and key.isascii()):
+            return None
+        if kind is str:
+            if len(value) > _SHORT or not value.isascii():
+                return None
+        elif not (kind is bool or (kind is float and isfinite(value)) or _is_int64(kind, value)):
+            return None
+    return canonical(config)
 
 
-def _plain(value: Any, limit: int) -> bool:
-    """Tell what is its own clean value: a bool, a finite number of 64 bits, a short ASCII text."""
-    kind = type(value)
-    if kind is str:
-        return len(value) <= limit and bool(value.isascii())
-    if kind is int:
-        return bool(-_INT64 <= value < _INT64)
-    return kind is bool or (kind is float and isfinite(value))
+def _is_int64(kind: type, value: Any) -> bool:
+    return kind is int and -_INT64 <= value < _INT64
 
 
 @lru_cache(maxsize=64)
@@ -76,8 +77,9 @@ def _config_of(canonical_json: bytes) -> Attributes:
 def task(keywords: Mapping[str, Any]) -> Attributes:
     """Describe what was asked for; the prompt itself is added by the caller, who knows images."""
     task_type = sanitize.text(keywords.get("task_type"), 64)
+    upper = task_type.upper() if task_type else None
     found: Attributes = {
-        sc.TASK_TYPE: task_type.upper() if task_type and task_type.upper() in sc.TASK_TYPES else task_type,
+        sc.TASK_TYPE: upper if upper in sc.TASK_TYPES else task_type,
         sc.TASK_ID: task_id(keywords.get("task_id")),
         sc.TASK_ATTEMPT: _positive(keywords.get("attempt")),
         sc.VALIDATOR_UID: sanitize.uid(keywords.get("validator_uid")),
@@ -119,7 +121,8 @@ def custom(keywords: Mapping[str, Any]) -> Attributes:
         key = _own_key(name if plain_name else sanitize.keyname(name) or "")
         if not key:
             continue
-        if _plain(value, _MAX_CUSTOM):
+        kind = type(value)
+        if kind is bool or (kind is float and isfinite(value)) or _is_int64(kind, value):
             found[key] = value
             continue
         plain = sanitize.clean(value, limit=_MAX_CUSTOM)
@@ -160,9 +163,17 @@ _OUTPUT: dict[str, tuple[str, Callable[[Any], Any]]] = {
 
 def output(keywords: Mapping[str, Any]) -> Attributes:
     """Describe an output; unknown keywords are the caller's own attributes."""
-    found = {_OUTPUT[name][0]: _OUTPUT[name][1](value) for name, value in keywords.items() if name in _OUTPUT}
-    rest = {name: value for name, value in keywords.items() if name not in _OUTPUT}
-    return {key: value for key, value in found.items() if value is not None} | custom(rest)
+    found: Attributes = {}
+    rest: dict[str, Any] = {}
+    for name, value in keywords.items():
+        if name not in _OUTPUT:
+            rest[name] = value
+            continue
+        key, read = _OUTPUT[name]
+        plain = read(value)
+        if plain is not None:
+            found[key] = plain
+    return found | custom(rest) if rest else found
 
 
 def _positive(value: Any, least: int = 1) -> int | None:
@@ -172,6 +183,12 @@ def _positive(value: Any, least: int = 1) -> int | None:
 
 def stage_name(name: Any) -> str:
     """Take the name of a stage: a text of at most 256 bytes."""
+    short = type(name) is str and len(name) <= _SHORT
+    return _known_name(name) if short else sanitize.text(name, 256) or "stage"
+
+
+@lru_cache(maxsize=256)
+def _known_name(name: str) -> str:
     return sanitize.text(name, 256) or "stage"
 
 

@@ -25,7 +25,9 @@ class Nothing:
 
     def stage(self, name: str = "", /, **_: Any) -> stage:
         """Give a stage that records nothing."""
-        return stage(name).of(self)
+        nothing = stage(name)
+        nothing.owner = self
+        return nothing
 
     def _nothing(self, /, *_: Any, **__: Any) -> None:
         """Do nothing."""
@@ -53,7 +55,8 @@ class _Block:
         raise NotImplementedError
 
     def _leave(self, error: BaseException | None) -> Any:
-        handle = self._mine()
+        entered = self._entered
+        handle = entered.pop() if len(entered) == 1 else self._mine()
         if handle is not NOTHING:
             handle.detach()
             handle.finish(error)
@@ -61,8 +64,6 @@ class _Block:
 
     def _mine(self) -> Any:
         """Take the handle that this context entered last, else the one entered last anywhere."""
-        if len(self._entered) == 1:
-            return self._entered.pop()
         here = current.get()
         for mine in () if here is None else (here, here.generation):
             if mine in self._entered:
@@ -121,22 +122,20 @@ class stage(_Block):  # noqa: N801
     def __init__(self, name: str, /, **attributes: Any) -> None:
         self._entered = []
         self._name, self._attributes = name, attributes
-        self._generation: Any = None
-
-    def of(self, generation: Any) -> stage:
-        """Make it a stage of this generation, whatever is current where it is entered."""
-        self._generation = generation
-        return self
+        self.owner: Any = None
+        """The generation that it is a stage of, whatever is current where it is entered; None for that one."""
 
     def begin(self) -> Any:
-        owner = self._generation or current_generation()
-        if owner is None or owner is NOTHING or owner.over:
+        owner = self.owner or current_generation()
+        if owner is None or owner is NOTHING or owner.ended or owner.capture.closed:
             return NOTHING
         handle = Stage(owner, self._name, self._attributes)
         return NOTHING if handle.context is None else handle
 
     def _fresh(self) -> _Block:
-        return stage(self._name, **self._attributes).of(self._generation)
+        fresh = stage(self._name, **self._attributes)
+        fresh.owner = self.owner
+        return fresh
 
 
 stages_open_as(stage)

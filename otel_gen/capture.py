@@ -18,7 +18,7 @@ from otel_gen.guard import Faults
 from otel_gen.images import sniff_image
 from otel_gen.journal import Journal
 from otel_gen.settings import Settings
-from otel_gen.shown import filtered
+from otel_gen.shown import everything, filtered
 from otel_gen.stager import Job, Stager, open_source
 
 _REMEMBERED = 4096
@@ -51,17 +51,13 @@ class Capture:
         self.closing: list[Callable[[], None]] = []
         """What is still to be said when the process is about to record no more."""
         self.gpu: Gpu | None = None
+        self.visible = everything if settings.capture_content else filtered
+        """Choose what the application's own spans may show."""
         self._inspect = inspect
         self._ids: OrderedDict[str, SpanIds] = OrderedDict()
 
-    def visible(self, attributes: dict[str, Any]) -> dict[str, Any]:
-        """Choose what the application's own spans may show."""
-        if not self.settings.capture_content:
-            return filtered(attributes)
-        return {key: value for key, value in attributes.items() if value is not None}
-
     def marked(self, attributes: dict[str, Any]) -> dict[str, Any]:
-        """Choose what they show at their begin: also that it is not everything."""
+        """Choose what they may show at their begin: also that it is not everything."""
         shown = self.visible(attributes)
         if not self.settings.capture_content:
             shown[sc.FILTERED] = True

@@ -37,10 +37,7 @@ class JournalExporter(SpanExporter):
         It is what `export` makes of a ReadableSpan with these members; building that costs 3 us a span.
         """
         event = Span(attributes[sc.GENERATION_ID], name, *ids, start, end, boot, attributes)
-        payload = encode(event)
-        if len(payload) > _ROOM:
-            payload = bounded(event)
-        return self.journal.append(payload, sheddable=sc.STAGE_NAME in attributes)
+        return self.journal.append(bounded(event), sheddable=sc.STAGE_NAME in attributes)
 
     def take(self, event: Span | Feedback) -> int:
         """Journal what a span says; returns its ticket."""
@@ -59,6 +56,8 @@ class JournalExporter(SpanExporter):
 def bounded(event: Event) -> bytes:
     """Encode an event in at most one frame; long texts are cut, what else is longest is left out, until it fits."""
     payload = encode(event)
+    if len(payload) <= _ROOM:
+        return payload
     name = "attributes" if hasattr(event, "attributes") else "fields"
     while len(payload) > _ROOM and getattr(event, name, None):
         shorter = _shortened(getattr(event, name), len(payload) - _ROOM)

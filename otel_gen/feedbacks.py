@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from opentelemetry import _logs, trace
@@ -16,6 +15,7 @@ from otel_gen.events import Feedback
 from otel_gen.exporter import bounded
 from otel_gen.foreign import feedback_attributes, valid_id
 from otel_gen.journal import LOST, Journal
+from otel_gen.waiting import on_event_loop
 
 _NUMBERS = (
     "task_fidelity_score", "average_fidelity_score", "generations_within_the_window",
@@ -92,6 +92,8 @@ def event(generation_id: Any, keywords: dict[str, Any], wall: int, boot: int) ->
 
 def _moment(value: Any) -> int:
     """Read when a verdict came: ISO 8601, a datetime, or seconds since 1970; 0 for what is none."""
+    if value is None:
+        return 0
     plain = sanitize.clean(value, limit=64)
     found = sanitize.number(plain)
     if found is not None:
@@ -114,15 +116,13 @@ def _fields(keywords: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def journalled(
-    journal: Journal, found: Feedback, deadline: float, wait: Callable[[], bool]
-) -> FeedbackResult:
-    """Append a feedback event and, where a wait is allowed, wait until it is durable."""
+def journalled(journal: Journal, found: Feedback, deadline: float) -> FeedbackResult:
+    """Append a feedback event and, on a thread that runs no event loop, wait until it is durable."""
     ticket = journal.append(bounded(found))
     if journal.full:
         journal.request_sync()
-    if wait():
-        if journal.full and ticket != LOST:
+    if not (journal.durable(ticket) or on_event_loop()):
+        if journal.full:
             journal.wait(ticket, deadline)
         if not journal.durable(ticket):
             journal.count("not_durable", "")
@@ -132,26 +132,24 @@ def journalled(
 def show(capture: Capture, found: Feedback, ticket: int) -> None:
     """Show a feedback to the application's pipeline: a span of its own, linked, and the evaluation event."""
     try:
-        if capture.tracing.present or tracing.logs_wanted():
+        if capture.tracing.tracer is not None:
             _show(capture, found, f"{capture.journal.worker}-{ticket}")
+        if found.said and tracing.logs_wanted():
+            _evaluation(found, capture.context_of(found.id))
     except Exception as error:  # noqa: BLE001 - it is journalled; what a neighbour does is not its fault
         capture.faults.report("feedback span", error)
 
 
 def _show(capture: Capture, found: Feedback, event_id: str) -> None:
-    context = capture.context_of(found.id)
-    links = [capture.tracing.link(context)] if context is not None else None
-    span = capture.tracing.own_span(
-        sc.FEEDBACK_SPAN, capture.marked(feedback_attributes(found, event_id)), tracing.EMPTY,
-        found.wall, links,
-    )  # fmt: skip
+    shown = capture.marked(feedback_attributes(found, event_id))
+    span = capture.tracing.own_span(sc.FEEDBACK_SPAN, shown, found.wall, capture.context_of(found.id))
     if span is not None:
-        tracing.end(span, {}, found.wall, None)
-    if context is not None and found.said and tracing.logs_wanted():
-        _evaluation(found, context)
+        tracing.end(span, None, found.wall, None)
 
 
 def _evaluation(found: Feedback, context: Any) -> None:
+    if context is None:
+        return
     scored = {} if found.score is None else {"gen_ai.evaluation.score.value": found.score}
     record = _logs.LogRecord(
         timestamp=found.wall,

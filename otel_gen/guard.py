@@ -49,7 +49,21 @@ def guarded(method: _Call) -> _Call:
     def call(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         try:
             return method(self, *args, **kwargs)
-        except Exception as error:  # noqa: BLE001 - the capture guard: the only one
+        except Exception as error:  # noqa: BLE001 - the capture guard
+            self.faults.report(method.__qualname__, error)
+            return None
+
+    return cast(_Call, call)
+
+
+def guarded_step(method: _Call) -> _Call:
+    """Do the same for a method of one argument by position, in half the time: every span goes through it."""
+
+    @functools.wraps(method)
+    def call(self: Any, argument: Any, /) -> Any:
+        try:
+            return method(self, argument)
+        except Exception as error:  # noqa: BLE001 - the capture guard
             self.faults.report(method.__qualname__, error)
             return None
 

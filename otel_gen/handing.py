@@ -17,7 +17,7 @@ from otel_gen.stager import Job, close_source
 class Handing(Scope):
     """A generation's way to disk. `_lock` guards attributes, jobs and the order of notes against the end."""
 
-    __slots__ = ("_ended", "_lock", "end_wall", "jobs", "ticket")
+    __slots__ = ("_lock", "end_wall", "ended", "jobs", "ticket")
 
     id: str
     end_wall: int
@@ -26,7 +26,7 @@ class Handing(Scope):
         super().__init__(capture, attributes)
         self._lock = threading.RLock()
         self.jobs: list[Job] = []
-        self._ended = False
+        self.ended = False
         self.ticket = 0
 
     @property
@@ -34,13 +34,13 @@ class Handing(Scope):
         """Tell whether all that was said is safe: inside against kill -9, afterwards as settings promise."""
         staged = all(job.finished.is_set() for job in self.jobs)
         journal = self.capture.journal
-        safe = journal.durable(self.ticket) if self._ended else journal.written(self.ticket)
+        safe = journal.durable(self.ticket) if self.ended else journal.written(self.ticket)
         return staged and safe and self.ticket > 0
 
     @property
     def over(self) -> bool:
         """Tell whether nothing can be said any more: it has ended, or this process records no more."""
-        return self._ended or self.capture.closed
+        return self.ended or self.capture.closed
 
     # --- what is told ------------------------------------------------------------------------------------
     def append(self, event: Started | Noted) -> None:
@@ -51,7 +51,7 @@ class Handing(Scope):
         if self.capture.closed:
             return  # in a forked child the lock may be held for ever
         with self._lock:
-            if self._ended:
+            if self.ended:
                 self._said_too_late()
                 return
             self.keep(attributes)
@@ -67,7 +67,7 @@ class Handing(Scope):
             self.capture.journal.count("capture_errors", "after_end")
 
     def sync_late(self) -> None:
-        if self._ended and self.capture.journal.full:
+        if self.ended and self.capture.journal.full:
             self.capture.journal.request_sync()
 
     # --- artifacts ---------------------------------------------------------------------------------------
@@ -85,7 +85,7 @@ class Handing(Scope):
 
     def _stage_job(self, kind: str, source: Any, size: int, *, mutable: bool = False) -> None:
         with self._lock:
-            if self._ended:
+            if self.ended:
                 close_source(source)
                 return
             job = self.capture.job(kind, source, size, self._staged, mutable=mutable)
@@ -114,12 +114,13 @@ class Handing(Scope):
             job.complete = True
             left = [j.kind for j in self.jobs if not j.complete]
             known = {k: v for k, v in more.items() if self._attributes.get(k) is None}
-            if known or self._ended:
-                self._late_note(known | ({sc.PENDING: ",".join(left)} if self._ended else {}))
-            last = self._ended and not left
+            if known or self.ended:
+                self._late_note(known | ({sc.PENDING: ",".join(left)} if self.ended else {}))
+            last = self.ended and not left
         if last:
             self._end_own_span()
 
     def _end_own_span(self) -> None:
-        failed = self._attributes.get(sc.SAID) in ("failed", "cancelled")
-        self.end_own_span(self.end_wall, failed=failed)
+        if self.own:
+            failed = self._attributes.get(sc.SAID) in ("failed", "cancelled")
+            self.end_own_span(self.end_wall, failed=failed)

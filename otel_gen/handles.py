@@ -13,7 +13,7 @@ from otel_gen import tracing, words
 from otel_gen.capture import Capture
 from otel_gen.events import Started
 from otel_gen.failures import describe
-from otel_gen.guard import guarded
+from otel_gen.guard import guarded, guarded_step
 from otel_gen.handing import Handing
 from otel_gen.images import InputImage, input_image
 from otel_gen.scope import new_id
@@ -43,7 +43,7 @@ class Generation(Handing, Waiting):
         self._start(keywords)
 
     @property
-    def generation(self) -> Generation:
+    def generation(self) -> Generation:  # type: ignore[override]
         """This; a reference kept here would make each generation work for the garbage collector."""
         return self
 
@@ -52,7 +52,7 @@ class Generation(Handing, Waiting):
         """The task that this is an attempt at."""
         return self._attributes.get(sc.TASK_ID)
 
-    @guarded
+    @guarded_step
     def _start(self, keywords: dict[str, Any]) -> None:
         image = self._describe(dict(keywords))  # guarded on its own: what cannot be described still began
         attributes = self._attributes
@@ -63,25 +63,32 @@ class Generation(Handing, Waiting):
         if image is not None:
             self._stage_job("image", image.source, image.size, mutable=image.mutable)
 
-    @guarded
+    @guarded_step
     def _describe(self, keywords: dict[str, Any]) -> InputImage | None:
         given = keywords.pop("image", None)
         image, prompt = input_image(keywords.get("task_type"), given, keywords.pop("prompt", None))
         attributes = self._attributes
         attributes.update(attrs.task(keywords))
-        attributes.update(attrs.config_attributes(keywords.pop("config", None)))
+        config = keywords.pop("config", None)
+        if config is not None:
+            attributes.update(attrs.config_attributes(config))
         if image is None:
             attributes.update(attrs.prompt_text(prompt))
-            attributes.update({} if given is None else {sc.SHED: "unreadable"})
+            if given is not None:
+                attributes[sc.SHED] = "unreadable"
         else:
             attributes.update(attrs.caption(attributes.get(sc.TASK_TYPE), prompt, image.length))
-        attributes.update(attrs.custom({k: v for k, v in keywords.items() if k not in _TASK_NAMES}))
+        own = {name: value for name, value in keywords.items() if name not in _TASK_NAMES}
+        if own:
+            attributes.update(attrs.custom(own))
         return image
 
     # --- what the application says ---------------------------------------------------------------
     def stage(self, name: str, /, **attributes: Any) -> Any:
         """Open a stage of this generation: `with`, `async with` or decorator."""
-        return _block(name, **attributes).of(self)
+        block = _block(name, **attributes)
+        block.owner = self
+        return block
 
     @guarded
     def set(self, /, **attributes: Any) -> None:
@@ -140,13 +147,13 @@ class Generation(Handing, Waiting):
             self._failed_in = (error, stage)
 
     # --- the end ------------------------------------------------------------------------------------
-    @guarded
+    @guarded_step
     def finish(self, error: BaseException | None) -> None:
         """Journal the whole root span; after that nothing but artifacts' results is added."""
         if self.capture.closed:
             return
         with self._lock:
-            if self._ended:
+            if self.ended:
                 return
             if error is not None:
                 stage = self._failed_in[1] if self._failed_in and self._failed_in[0] is error else None
@@ -160,7 +167,7 @@ class Generation(Handing, Waiting):
                 sc.GENERATION_SPAN, self.ids, kept, self.start_wall, self.end_wall, self.capture.clock.boot()
             )
             self.ticket = max(self.ticket, ticket)
-            self._ended = True
+            self.ended = True
         if not pending:
             self._end_own_span()
         if self.capture.journal.full:

@@ -44,6 +44,8 @@ def runtime_for(data_dir: Any = None, *, leads: bool = False, policy: Policy | N
     """Give the configured runtime, or one for another data_dir (made on first use); None without either."""
     if data_dir is None:
         install.active()  # variables may stand ready to configure on first use
+        if process.configured is not None:
+            return process.configured
     with process.lock:
         configured = process.configured
         if data_dir is None:

@@ -134,14 +134,13 @@ def feedback(id: Any = None, *, data_dir: Any = None, **keywords: Any) -> feedba
     The result is true once durable; its `reason` says why it is not.
     """
     try:
-        runtime, found = _feedback_event(id, data_dir, keywords)
+        runtime = runtime_for(data_dir)
+        if runtime is None:
+            return feedbacks.refused("not configured: call configure() or give data_dir=")
+        found = feedbacks.event(id, keywords, runtime.clock.wall(), runtime.clock.boot())
         if found is None:
-            return feedbacks.refused(
-                "malformed id" if runtime else "not configured: call configure() or give data_dir="
-            )
-        result = feedbacks.journalled(
-            runtime.journal, found, runtime.settings.deadline, lambda: not on_event_loop()
-        )
+            return feedbacks.refused("malformed id")
+        result = feedbacks.journalled(runtime.journal, found, runtime.settings.deadline)
         feedbacks.show(runtime.capture, found, result.ticket)
     except Exception as error:  # noqa: BLE001 - the capture guard of a module function
         faults.report("feedback", error)
@@ -166,14 +165,6 @@ async def feedback_async(
         except asyncio.TimeoutError:
             result.journal.stall()
     return result
-
-
-def _feedback_event(id_: Any, data_dir: Any, keywords: dict[str, Any]) -> tuple[Any, Any]:
-    runtime = runtime_for(data_dir)
-    if runtime is None:
-        return None, None
-    keywords = {name: value for name, value in keywords.items() if value is not None or name == "score"}
-    return runtime, feedbacks.event(id_, keywords, runtime.clock.wall(), runtime.clock.boot())
 
 
 class RecordExporter(JournalExporter):

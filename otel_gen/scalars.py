@@ -60,6 +60,8 @@ def flag(value: object) -> bool | None:
     """Return a bool from a bool or a numpy or torch bool, else None."""
     if value is True or value is False:
         return value
+    if value is None:
+        return None
     plain = scalar_of(value)
     return plain if type(plain) is bool else None
 

@@ -49,6 +49,7 @@ class Scope:
         "start_wall",
     )
 
+    generation: Generation
     ids: SpanIds
 
     def __init__(self, capture: Capture, attributes: dict[str, Any]) -> None:
@@ -59,11 +60,6 @@ class Scope:
         self.context: Any = None
         self._token: Any = None
         self._var: Token[Scope | None] | None = None
-
-    @property
-    def generation(self) -> Generation:
-        """The generation that this belongs to."""
-        raise NotImplementedError
 
     def attach(self) -> None:
         """Make this scope and its span current."""
@@ -113,9 +109,8 @@ class Scope:
 
     def end_own_span(self, end: int, *, failed: bool) -> None:
         """End the application's span with what is new since it began."""
-        if self.own:
-            new = self.capture.visible(self._later) if self._later else self._later
-            tracing.end(self.span, new, end, new.get(sc.ERROR_MESSAGE, "") if failed else None)
+        new = self.capture.visible(self._later) if self._later else self._later
+        tracing.end(self.span, new, end, new.get(sc.ERROR_MESSAGE, "") if failed else None)
 
     def end_time(self) -> int:
         return self.start_wall + max(self.capture.clock.boot() - self.start_boot, 0)

@@ -40,6 +40,11 @@ def filtered(attributes: dict[str, Any]) -> dict[str, Any]:
     return shown
 
 
+def everything(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Keep all that is said, where content may be shown too."""
+    return {key: value for key, value in attributes.items() if value is not None}
+
+
 def _task_id_shown(value: Any) -> str | None:
     return value if isinstance(value, str) and _TASK_ID.fullmatch(value) else None
 

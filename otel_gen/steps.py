@@ -11,7 +11,7 @@ from otel_gen.events import Began, SpanIds
 from otel_gen.exporter import bounded
 from otel_gen.failures import describe
 from otel_gen.gpu import Peaks
-from otel_gen.guard import guarded
+from otel_gen.guard import guarded, guarded_step
 from otel_gen.handles import Generation
 from otel_gen.scope import Scope, current
 
@@ -21,20 +21,16 @@ _STAGE_OWN = (sc.GENERATION_ID, sc.STAGE_NAME)
 class Stage(Scope):
     """One step of a generation; a span of its own."""
 
-    __slots__ = ("_generation", "_peaks", "name")
+    __slots__ = ("_peaks", "generation", "name")
 
     def __init__(self, generation: Generation, name: str, attributes: dict[str, Any]) -> None:
-        self._generation, self.name = generation, attrs.stage_name(name)
+        self.generation, self.name = generation, attrs.stage_name(name)
+        """The generation that this is a stage of, and what it is called."""
         super().__init__(generation.capture, {sc.GENERATION_ID: generation.id, sc.STAGE_NAME: self.name})
         self._peaks: Peaks | None = None
         self._start(attributes)
 
-    @property
-    def generation(self) -> Generation:
-        """The generation that this is a stage of."""
-        return self._generation
-
-    @guarded
+    @guarded_step
     def _start(self, attributes: dict[str, Any]) -> None:
         if attributes:
             self._attributes.update(attrs.custom(attributes))
@@ -46,8 +42,8 @@ class Stage(Scope):
 
     def _stand(self, scope: Scope | None, context: Any) -> tuple[Any, Any, SpanIds | None]:
         """Choose context, parent and its ids: what is current inside this generation, else its root span."""
-        root = self._generation
-        if scope is not None and scope.generation is root:
+        root = self.generation
+        if scope is not None and (scope is root or scope.generation is root):
             if context is scope.context:
                 return context, scope.span, scope.ids
             parent = tracing.current_span(context)  # a span of the application's own stands between
@@ -67,7 +63,7 @@ class Stage(Scope):
         """Keep attributes of the stage; safe once the stage has ended."""
         self.keep(attrs.custom(attributes))
 
-    @guarded
+    @guarded_step
     def finish(self, error: BaseException | None) -> None:
         """Journal the stage's span."""
         self.capture.journal.announced.withdraw(self)
@@ -78,15 +74,16 @@ class Stage(Scope):
         if self._peaks is not None:
             self._watched(self._peaks)
         end = self.end_time()
-        generation = self._generation
+        generation = self.generation
         ticket = self.capture.exporter.own(
             self.name, self.ids, self._attributes, self.start_wall, end, self.start_boot
         )
         if ticket > generation.ticket:
             generation.ticket = ticket
-        if generation.over:
+        if generation.ended:
             generation.sync_late()
-        self.end_own_span(end, failed=error is not None)
+        if self.own:
+            self.end_own_span(end, failed=error is not None)
 
     def _watched(self, peaks: Peaks) -> None:
         gpu = self.capture.gpu

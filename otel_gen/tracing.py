@@ -49,7 +49,6 @@ _NO_PROVIDERS = (trace.ProxyTracerProvider, type(None))
 _UNKNOWN = object()
 _FLAGS = (TraceFlags(0), TraceFlags(1))
 _LOGS_BY_VARIABLE = bool(os.environ.get("OTEL_PYTHON_LOGGER_PROVIDER"))
-_BY_VARIABLE = bool(os.environ.get("OTEL_PYTHON_TRACER_PROVIDER"))
 _random = random.Random(os.urandom(32))  # noqa: S311 - ids; an instance of our own, whatever the application seeds
 os.register_at_fork(after_in_child=lambda: _random.seed(os.urandom(32)))
 
@@ -58,27 +57,25 @@ class Tracing:
     """Start and end the application's spans; each step is guarded by the caller."""
 
     def __init__(self) -> None:
+        self._seen: Any = self  # what the API held when it was looked at last; nothing of its own at first
         self._provider: Any = None
         self._tracer: Any = None
-        self._unloadable = False
-
-    def _current_tracer(self) -> Any:
-        provider = getattr(trace, "_TRACER_PROVIDER", _UNKNOWN)
-        if provider is self._provider and (provider is not None or self._unloadable or not _BY_VARIABLE):
-            return self._tracer  # the public way costs two look-ups in the environment at every span
-        provider = provider_now()
-        self._unloadable = provider is None
-        if provider is not self._provider:
-            self._tracer = (
-                None if type(provider) in _NO_PROVIDERS else trace.get_tracer(sc.SCOPE, __version__)
-            )
-            self._provider = provider
-        return self._tracer
 
     @property
-    def present(self) -> bool:
-        """Tell whether the application has a tracer."""
-        return self._current_tracer() is not None
+    def tracer(self) -> Any:
+        """The application's tracer; None where it has none."""
+        if getattr(trace, "_TRACER_PROVIDER", _UNKNOWN) is not self._seen:
+            self._look()  # the public way costs two look-ups in the environment at every span
+        return self._tracer
+
+    def _look(self) -> None:
+        seen = getattr(trace, "_TRACER_PROVIDER", self)  # read first: another thread may set one meanwhile
+        provider = provider_now()
+        if provider is not self._provider:
+            none = type(provider) in _NO_PROVIDERS
+            self._tracer = None if none else trace.get_tracer(sc.SCOPE, __version__)
+            self._provider = provider
+        self._seen = seen
 
     def start(
         self,
@@ -91,25 +88,35 @@ class Tracing:
         start_time: int,
     ) -> tuple[Span, bool, SpanIds]:
         """Give the span that stands in the context, whether it is the application's own, and its ids."""
-        tracer = self._current_tracer()
+        if getattr(trace, "_TRACER_PROVIDER", _UNKNOWN) is not self._seen:  # what `tracer` does, a call less
+            self._look()
+        tracer = self._tracer
         above = above or _ids_of(parent)
         if tracer is not None:
-            span = _started(tracer, name, visible(attributes), context, start_time)
-            ids = None if span is None else _fresh_ids(span, above[1])
-            if ids is not None:
-                return span, True, ids  # type: ignore[return-value]
+            shown = visible(attributes)
+            try:
+                span = tracer.start_span(name, context=context, attributes=shown, start_time=start_time)
+                trace_id, own, _, flags, _, valid = span.get_span_context()
+            except Exception:  # noqa: BLE001 - a neighbour's processor may raise; its span is not ours to lose
+                return _standing(above, parent)
+            span_id = f"{own:016x}"
+            if valid and span_id != above[1]:  # not nothing, and not the parent's
+                return span, True, (_trace_hex(trace_id), span_id, above[1], flags & 1)
         return _standing(above, parent)
 
     def own_span(
-        self, name: str, attributes: Any, context: Any, start_time: int, links: Any = None
+        self, name: str, attributes: Any, start_time: int, linked: SpanContext | None
     ) -> Span | None:
-        """Start a span of the application's tracer; None where it has none."""
-        tracer = self._current_tracer()
-        return None if tracer is None else _started(tracer, name, attributes, context, start_time, links)
-
-    def link(self, context: SpanContext) -> Any:
-        """Make a link to another span."""
-        return trace.Link(context)
+        """Start a root span of the application's tracer, linked to another; None where it has none."""
+        tracer = self.tracer
+        links = None if linked is None else (trace.Link(linked),)
+        try:
+            span: Span = tracer.start_span(
+                name, context=EMPTY, attributes=attributes, start_time=start_time, links=links
+            )
+        except Exception:  # noqa: BLE001 - somebody else's processor
+            return None
+        return span
 
 
 def provider_now() -> Any:
@@ -118,18 +125,6 @@ def provider_now() -> Any:
         return trace.get_tracer_provider()
     except Exception:  # noqa: BLE001 - a wrong variable must not cost a record
         return None
-
-
-def _started(
-    tracer: Any, name: str, attributes: Any, context: Any, start_time: int, links: Any = None
-) -> Span | None:
-    try:
-        span: Span = tracer.start_span(
-            name, context=context, attributes=attributes, start_time=start_time, links=links
-        )
-    except Exception:  # noqa: BLE001 - a neighbour's processor may raise; its span is not ours to lose
-        return None
-    return span
 
 
 def end(span: Span, attributes: Any, end_time: int, failed: str | None) -> None:
@@ -156,15 +151,6 @@ def _ids_of(parent: Span) -> SpanIds:
     if not outer.is_valid:
         return f"{_random.getrandbits(128) or 1:032x}", "", "", 0
     return f"{outer.trace_id:032x}", f"{outer.span_id:016x}", "", outer.trace_flags & 1
-
-
-def _fresh_ids(span: Span, above: str) -> SpanIds | None:
-    """Give the ids of an application's span; None where its tracer handed out nothing or the parent's."""
-    own = span.get_span_context()
-    span_id = f"{own.span_id:016x}"
-    if not own.is_valid or span_id == above:
-        return None
-    return _trace_hex(own.trace_id), span_id, above, own.trace_flags & 1
 
 
 @lru_cache(maxsize=256)

@@ -38,6 +38,19 @@ def test_a_configs_hash_does_not_depend_on_the_order_of_its_keys():
 
 
 @pytest.mark.parametrize(
+    "value",
+    [
+        *(0, True, -1.5, -0.0, float("nan"), float("-inf"), 2**63 - 1, 2**63, -(2**63) - 1, 2**64, 10**70),
+        *("", "é", "\ud800", 'q"\\\n\0', "v" * 129, None, [1], {"a": {1}}, object()),
+    ],
+)
+@pytest.mark.parametrize("key", ["k", "", "é", "\ud800", "k" * 129, "k" * 300, 'q"', 7])
+def test_a_config_is_written_as_the_sanitiser_would_write_it(key, value):
+    config = {"first": 1, key: value}
+    assert attrs.config_attributes(config)[sc.MINER_CONFIG] == attrs.structured(config)
+
+
+@pytest.mark.parametrize(
     ("given", "found"),
     [
         ("t-1", "t-1"),

@@ -92,7 +92,7 @@ class Logged(Generation):
 
     def _note(self, attributes: dict[str, Any]) -> None:
         with self._lock:
-            if self._ended:
+            if self.ended:
                 self._late(self.id, attributes)
                 return
             self.heard, self.gone = self.capture.clock.boot(), False
@@ -107,14 +107,14 @@ class Logged(Generation):
     def leave(self) -> None:
         """Note that nobody seems to hold it any more."""
         with self._lock:
-            if not (self._ended or self.left):
+            if not (self.ended or self.left):
                 super()._note({sc.LEFT: True})
 
     @guarded
     def elapsed(self, name: str, seconds: float) -> None:
         """Add a stage that ends now and took this long."""
         with self._lock:
-            if self._ended:
+            if self.ended:
                 self._late(self.id, {f"{sc.TIMING}{name}_time": seconds})
                 return
             self._note({})
@@ -140,7 +140,7 @@ class Logged(Generation):
     def close(self, *, final: bool) -> None:
         """End it; `final`: the caller has no more to say, so that no verdict is waited for."""
         with self._lock:
-            if self._ended:
+            if self.ended:
                 return
             if final:
                 self.keep({sc.FINAL: True})

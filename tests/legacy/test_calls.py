@@ -43,17 +43,17 @@ def by_name(logger):
         validator_hotkey="5V",
         miner_config={"s": 1},
     )
-    logger.log_enhanced_prompt(id_, enhanced_prompt="better", negative_prompt="worse")
-    logger.log_timing(id_, component="sdxl_time", duration=2.5)
-    logger.log_timing(id_, component="total_time", duration=20.25)
+    logger.log_enhanced_prompt(generation_id=id_, enhanced_prompt="better", negative_prompt="worse")
+    logger.log_timing(generation_id=id_, component="sdxl_time", duration=2.5)
+    logger.log_timing(generation_id=id_, component="total_time", duration=20.25)
     logger.log_output(
-        id_, num_gaussians=10, file_size_mb=1.5, ply_file_path=None, ply_data=PLY, clip_score=0.2,
+        generation_id=id_, num_gaussians=10, file_size_mb=1.5, ply_file_path=None, ply_data=PLY, clip_score=0.2,
         clip_threshold_pass=True, gaussian_count_pass=False, validation_pass=True, gaussian_stats=STATS,
         render_stats=VIEWS,
     )  # fmt: skip
-    logger.log_submission(id_, submitted=True, rejection_reason=None, ply_data=None)
-    logger.log_validator_feedback(id_, score=0.81234, feedback_time="2030-01-02T03:04:05Z")
-    logger.finalize_generation(id_)
+    logger.log_submission(generation_id=id_, submitted=True, rejection_reason=None, ply_data=None)
+    logger.log_validator_feedback(generation_id=id_, score=0.81234, feedback_time="2030-01-02T03:04:05Z")
+    logger.finalize_generation(generation_id=id_)
     return id_
 
 

@@ -259,8 +259,8 @@ MUTANTS = [
     Mutant(
         "the application's spans show content",
         "I12", "capture.py",
-        "            return filtered(attributes)\n",
-        "            return attributes.copy()\n",
+        "= everything if settings.capture_content else filtered\n",
+        "= everything\n",
         "tests/test_tracing.py::test_no_content_leaves_unless_it_is_switched_on",
     ),
     Mutant(
