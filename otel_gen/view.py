@@ -54,10 +54,13 @@ class Source:
 
 
 class View:
-    """Read segments in the order in which each worker wrote them."""
+    """Read segments in the order in which each worker wrote them.
 
-    def __init__(self, folder: Folder) -> None:
-        self._folder = folder
+    about: passes over events that do not hold these bytes; they are looked for without decoding, for one reading.
+    """
+
+    def __init__(self, folder: Folder, about: bytes = b"") -> None:
+        self._folder, self._about = folder, about
         self.sources: dict[str, Source] = {}
         self.seen: dict[str, int] = {}
         self.retired: dict[str, list[tuple[int, int]]] = {}
@@ -109,6 +112,8 @@ class View:
         while True:
             frames = source.reader.read()
             for sequence, payload, _ in frames:
+                if sequence and self._about not in payload:
+                    continue
                 event = self._decode(source, payload)
                 if event is not None and self._is_new(source, sequence, event):
                     yield source, sequence, event

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from contextlib import contextmanager
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -62,9 +63,18 @@ def test_a_taken_port_is_said(past):  # noqa: F811
             MetricsServer(past.path, taken.getsockname()[1])
 
 
+@contextmanager
 def program(*args):
+    """The command as a terminal would start it: who runs the tests in the background ignores interrupts."""
     command = [sys.executable, "-m", "otel_gen.cli", *args]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as running:  # fmt: skip
+        try:
+            yield running
+        finally:
+            running.kill()
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])

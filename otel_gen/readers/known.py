@@ -30,14 +30,23 @@ class Known:
 
 def find(root: Folder, generation_id: str | None = None, task_id: str | None = None) -> Known | None:
     """Find a generation by its id, else the latest submitted attempt at a task; None where nobody knows it."""
-    generations = read_journal(root).generations  # before the records: what leaves here has one
-    if generation_id is not None:
-        if is_deleted(root, generation_id):
-            return None
-        gen = generations.get(generation_id)
-        return _of(gen) if gen is not None and gen.known else _delivered(root, generation_id)
-    found = [_of(gen) for gen in generations.values() if gen.known and gen.task_id == task_id]
-    return max([*found, *_attempts(root, task_id or "")], default=None)
+    if generation_id is None:
+        under_way = _under_way(root, task_id or "")  # before the records: what leaves here has one
+        return max([*under_way, *_attempts(root, task_id or "")], default=None)
+    gen = read_journal(root, generation_id).generations.get(generation_id)
+    if is_deleted(root, generation_id):
+        return None
+    return _of(gen) if gen is not None and gen.known else _delivered(root, generation_id)
+
+
+def _under_way(root: Folder, task_id: str) -> list[Known]:
+    """Find the attempts in the journal: first who they are, since only their starts name the task."""
+    named = read_journal(root, task_id).generations.values()
+    ids = [gen.id for gen in named if gen.known and gen.task_id == task_id]
+    if not ids:
+        return []
+    generations = read_journal(root, ids[0] if len(ids) == 1 else "").generations
+    return [_of(generations[id_]) for id_ in ids if id_ in generations]
 
 
 def _of(gen: Generation) -> Known:
