@@ -49,7 +49,7 @@ def guarded(method: _Call) -> _Call:
     def call(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         try:
             return method(self, *args, **kwargs)
-        except Exception as error:  # noqa: BLE001 - the capture guard
+        except Exception as error:  # noqa: BLE001 - the capture guard of calls
             self.faults.report(method.__qualname__, error)
             return None
 
@@ -63,7 +63,7 @@ def guarded_step(method: _Call) -> _Call:
     def call(self: Any, argument: Any, /) -> Any:
         try:
             return method(self, argument)
-        except Exception as error:  # noqa: BLE001 - the capture guard
+        except Exception as error:  # noqa: BLE001 - the capture guard of steps
             self.faults.report(method.__qualname__, error)
             return None
 

@@ -14,6 +14,7 @@ from enum import Enum
 import pytest
 
 import otel_gen
+from otel_gen.install import active
 from otel_gen.journal import Journal
 from otel_gen.recover import recover
 from tests.support import lines, settled, the_record, until
@@ -174,6 +175,23 @@ def test_things_that_are_no_values_cost_nothing_but_themselves(configured):
     assert record["metadata"]["task_id"] == str(uuid.UUID(int=1))
     assert record["generation"]["submission"]["rejection_reason"] == "withheld"
     assert record["generation"]["output"]["shed"] == "unreadable"
+
+
+@pytest.mark.parametrize("where", ["tracing.start", "exporter.own"])
+def test_what_goes_wrong_in_capture_is_counted_and_the_application_goes_on(configured, monkeypatch, where):
+    capture = active()
+    counted, done = [], []
+    part, name = where.split(".")
+    with monkeypatch.context() as patch:
+        patch.setattr(capture.journal, "count", lambda *what: counted.append(what))
+        patch.setattr(getattr(capture, part), name, None)
+        with otel_gen.generation() as gen, gen.stage("sdxl"):
+            done.append("work")
+    assert done == ["work"]
+    assert set(counted) == {("capture_errors", "api")}
+    with otel_gen.generation() as gen:
+        gen.submitted()
+    assert settled(configured)[gen.id]["outcome"] == "unscored"
 
 
 def test_what_is_said_after_the_end_is_counted_and_changes_nothing(configured):

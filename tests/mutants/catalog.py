@@ -200,10 +200,17 @@ MUTANTS = [
         "tests/test_ledger.py::test_an_index_that_is_lost_or_damaged_comes_back_with_the_same_numbers_and_rows",
     ),
     Mutant(
-        "what capture raises goes on into the application",
+        "what a call of capture raises goes on into the application",
         "I9", "guard.py",
-        "the only one\n            self.faults.report(method.__qualname__, error)\n            return None\n",
-        "the only one\n            self.faults.report(method.__qualname__, error)\n            raise\n",
+        "of calls\n            self.faults.report(method.__qualname__, error)\n            return None\n",
+        "of calls\n            self.faults.report(method.__qualname__, error)\n            raise\n",
+        "tests/test_handles.py tests/test_hostile.py tests/test_runtime.py tests/test_stager.py",
+    ),
+    Mutant(
+        "what a span's begin or end raises goes on into the application",
+        "I9", "guard.py",
+        "of steps\n            self.faults.report(method.__qualname__, error)\n            return None\n",
+        "of steps\n            self.faults.report(method.__qualname__, error)\n            raise\n",
         "tests/test_handles.py tests/test_hostile.py tests/test_runtime.py tests/test_stager.py",
     ),
     Mutant(
