@@ -34,6 +34,7 @@ def test_of_a_tasks_attempts_the_latest_submitted_is_meant(world, root):
     first = worker.start(**{sc.TASK_ID: TASK}).submitted()
     worker.start(**{sc.TASK_ID: TASK + "7"}).submitted()
     assert find(root, task_id=TASK).id == first.id
+    world.now += 1
     second = worker.start(**{sc.TASK_ID: TASK})
     assert find(root, task_id=TASK).id == first.id, "a running attempt was not submitted"
     second.submitted()
