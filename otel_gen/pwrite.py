@@ -10,15 +10,20 @@ from typing import Any
 
 WANTED = 0.0001
 """Seconds after which a write that gave the lock up had to wait for it."""
-KEEP = 1.0
-"""Seconds for which the lock is kept after such a write."""
+IN_A_ROW = 2
+"""Writes that had to wait, one after the other, after which the lock is kept: a busy thread, not a short burst."""
+KEEP = 10.0
+"""Seconds for which it is kept then."""
 SLOW = 0.02
 """Seconds after which a write that kept the lock was held by the kernel."""
 CALM = 5.0
 """Seconds for which the lock is not kept after such a write."""
 
 _os_pwrite = os.pwrite
-_keep_until = _give_up_until = 0.0
+keep_until = 0.0
+"""On the monotonic clock; 0 while the lock is given up. Then not each write needs the look that `pwrite` takes."""
+_give_up_until = 0.0
+_waited = 0
 
 
 def _keeping() -> Callable[[int, bytes, int, int], int] | None:
@@ -46,15 +51,18 @@ def pwrite(fd: int, data: bytes, at: int, overdue: float = math.inf) -> int:
     up to 5 ms. Where that was seen lately, it is kept, unless a write took long lately or the disk is `overdue`
     (on the monotonic clock): a write that the kernel holds would hold every thread of the process.
     """
-    global _keep_until, _give_up_until
+    global keep_until, _give_up_until, _waited
     begin = time.monotonic()
-    if begin < _keep_until and begin < overdue and os.pwrite is _os_pwrite and _kept is not None:
+    if begin < keep_until and begin < overdue and os.pwrite is _os_pwrite and _kept is not None:
         written = _kept(fd, data, len(data), at)
         if time.monotonic() - begin > SLOW:
-            _keep_until, _give_up_until = 0.0, begin + CALM
+            keep_until, _give_up_until = 0.0, begin + CALM
         if written >= 0:
             return written
+    if begin >= keep_until:
+        keep_until = 0.0
     written = os.pwrite(fd, data, at)  # after a failure: it says what is wrong, or succeeds
-    if time.monotonic() - begin > WANTED and begin > _give_up_until:
-        _keep_until = begin + KEEP
+    _waited = _waited + 1 if time.monotonic() - begin > WANTED else 0
+    if _waited >= IN_A_ROW and begin > _give_up_until:
+        keep_until = begin + KEEP
     return written

@@ -151,7 +151,7 @@ def test_a_call_back_for_a_lost_event_is_not_kept(place):
 def test_a_full_segment_is_sealed_and_the_spare_goes_on_with_nothing_lost_between(place):
     journal = place.journal()
     fill(journal, 20, size=100)
-    until(lambda: place.names(SPARE))
+    until(lambda: journal.chain.spare)  # its file is there a little before it can be taken
     (spare,) = place.names(SPARE)
     fill(journal, 20, size=100, first=20)
     assert spare.replace(SPARE, SUFFIX) in place.names()

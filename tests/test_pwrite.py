@@ -9,7 +9,9 @@ import time
 import pytest
 
 from otel_gen import pwrite as module
+from otel_gen.files import Folder
 from otel_gen.pwrite import pwrite
+from otel_gen.segment import Writer
 
 
 @pytest.fixture
@@ -33,15 +35,16 @@ def kept(monkeypatch):
 
     write.slow = 0
     monkeypatch.setattr(module, "_kept", write)
-    monkeypatch.setattr(module, "_keep_until", 0.0)
+    monkeypatch.setattr(module, "keep_until", 0.0)
     monkeypatch.setattr(module, "_give_up_until", 0.0)
+    monkeypatch.setattr(module, "_waited", 0)
     monkeypatch.setattr(module, "WANTED", math.inf)
     write.calls = calls
     return write
 
 
 def wanted(monkeypatch, seconds=60.0):
-    monkeypatch.setattr(module, "_keep_until", time.monotonic() + seconds)
+    monkeypatch.setattr(module, "keep_until", time.monotonic() + seconds)
 
 
 def test_both_ways_write_the_same_bytes(file, kept, monkeypatch):
@@ -53,11 +56,27 @@ def test_both_ways_write_the_same_bytes(file, kept, monkeypatch):
     assert os.pread(file, 9, 0) == b"\0\0\0a\0bc\0d"
 
 
-def test_a_write_that_waited_for_the_lock_has_the_next_ones_keep_it(file, kept, monkeypatch):
+def test_two_writes_in_a_row_that_waited_for_the_lock_have_the_next_ones_keep_it(file, kept, monkeypatch):
+    for at, wanted in enumerate((0.0, math.inf, 0.0, 0.0, 0.0)):
+        monkeypatch.setattr(module, "WANTED", wanted)
+        pwrite(file, b"x", at)
+    assert kept.calls == [4]
+
+
+def test_after_its_time_one_write_that_waited_is_enough_and_one_that_did_not_ends_it(file, kept, monkeypatch):
     monkeypatch.setattr(module, "WANTED", 0.0)
-    pwrite(file, b"x", 0)
-    pwrite(file, b"x", 1)
-    assert kept.calls == [1]
+    monkeypatch.setattr(module, "KEEP", -1.0)
+    for at in range(3):
+        pwrite(file, b"x", at)
+    assert kept.calls == []
+    monkeypatch.setattr(module, "KEEP", 60.0)
+    pwrite(file, b"x", 3)
+    pwrite(file, b"x", 4)
+    assert kept.calls == [4]
+    monkeypatch.setattr(module, "keep_until", time.monotonic() - 1)
+    monkeypatch.setattr(module, "WANTED", math.inf)
+    pwrite(file, b"x", 5)
+    assert (kept.calls, module.keep_until) == ([4], 0.0)
 
 
 def test_a_write_that_the_kernel_held_has_the_lock_given_up(file, kept, monkeypatch):
@@ -67,8 +86,8 @@ def test_a_write_that_the_kernel_held_has_the_lock_given_up(file, kept, monkeypa
         pwrite(file, b"x", at)
     assert kept.calls == [0]
     monkeypatch.setattr(module, "WANTED", 0.0)
-    pwrite(file, b"x", 4)
-    pwrite(file, b"x", 5)
+    for at in range(4, 8):
+        pwrite(file, b"x", at)
     assert kept.calls == [0], "for some seconds it is not kept whatever the others want"
 
 
@@ -91,3 +110,24 @@ def test_without_the_c_library_the_lock_is_given_up_as_ever(file, kept, monkeypa
     monkeypatch.setattr(module, "_kept", None)
     wanted(monkeypatch)
     assert pwrite(file, b"xy", 0) == 2
+
+
+def test_of_a_segments_writes_one_in_four_looks_and_all_keep_the_lock_once_others_want_it(
+    tmp_path, kept, monkeypatch
+):
+    folder = Folder.root(str(tmp_path))
+    writer = Writer(folder, "one", 1 << 16)
+    looked = []
+    real = module.pwrite
+    monkeypatch.setattr(module, "pwrite", lambda *given: looked.append(given[2]) or real(*given))
+    for ticket in range(1, 9):
+        writer.put(ticket, b"x")
+    assert len(looked) == 2
+    wanted(monkeypatch)
+    for ticket in range(9, 13):
+        writer.put(ticket, b"x")
+    assert len(looked) == 6
+    assert len(kept.calls) == 4
+    assert [sequence for sequence, _ in writer.frames()] == list(range(1, 13))
+    writer.close()
+    folder.close()

@@ -104,7 +104,7 @@ def test_the_write_that_keeps_the_interpreters_lock_passes_the_shim_too(tmp_path
     import os, sys
     from otel_gen import pwrite
     file = os.open(sys.argv[1] + "/file", os.O_RDWR | os.O_CREAT)
-    pwrite._keep_until = float("inf")
+    pwrite.keep_until = float("inf")
     try:
         pwrite.pwrite(file, b"x", 0)
     except OSError as error:
