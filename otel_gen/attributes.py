@@ -50,19 +50,21 @@ def _plain_json(config: Any) -> bytes | None:
     if type(config) is not dict or len(config) > _FEW:
         return None
     for key, value in config.items():
-        kind = type(value)
-        if not (type(key) is str and len(key) <= _SHORT and key.isascii()):
-            return None
-        if kind is str:
-            if len(value) > _SHORT or not value.isascii():
-                return None
-        elif not (kind is bool or (kind is float and isfinite(value)) or _is_int64(kind, value)):
+        if not (_plain_text(key) and (_plain_text(value) or _plain_number(value))):
             return None
     return canonical(config)
 
 
-def _is_int64(kind: type, value: Any) -> bool:
-    return kind is int and -_INT64 <= value < _INT64
+def _plain_text(value: Any) -> bool:
+    return type(value) is str and len(value) <= _SHORT and value.isascii()
+
+
+def _plain_number(value: Any) -> bool:
+    """Tell what is its own clean value: a bool, a finite number of 64 bits."""
+    kind = type(value)
+    if kind is int:
+        return bool(-_INT64 <= value < _INT64)
+    return kind is bool or (kind is float and isfinite(value))
 
 
 @lru_cache(maxsize=64)
@@ -121,8 +123,7 @@ def custom(keywords: Mapping[str, Any]) -> Attributes:
         key = _own_key(name if plain_name else sanitize.keyname(name) or "")
         if not key:
             continue
-        kind = type(value)
-        if kind is bool or (kind is float and isfinite(value)) or _is_int64(kind, value):
+        if _plain_number(value):
             found[key] = value
             continue
         plain = sanitize.clean(value, limit=_MAX_CUSTOM)
@@ -183,12 +184,6 @@ def _positive(value: Any, least: int = 1) -> int | None:
 
 def stage_name(name: Any) -> str:
     """Take the name of a stage: a text of at most 256 bytes."""
-    short = type(name) is str and len(name) <= _SHORT
-    return _known_name(name) if short else sanitize.text(name, 256) or "stage"
-
-
-@lru_cache(maxsize=256)
-def _known_name(name: str) -> str:
     return sanitize.text(name, 256) or "stage"
 
 

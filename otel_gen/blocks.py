@@ -25,9 +25,7 @@ class Nothing:
 
     def stage(self, name: str = "", /, **_: Any) -> stage:
         """Give a stage that records nothing."""
-        nothing = stage(name)
-        nothing.owner = self
-        return nothing
+        return stage(name).of(self)
 
     def _nothing(self, /, *_: Any, **__: Any) -> None:
         """Do nothing."""
@@ -122,20 +120,22 @@ class stage(_Block):  # noqa: N801
     def __init__(self, name: str, /, **attributes: Any) -> None:
         self._entered = []
         self._name, self._attributes = name, attributes
-        self.owner: Any = None
-        """The generation that it is a stage of, whatever is current where it is entered; None for that one."""
+        self._generation: Any = None
+
+    def of(self, generation: Any) -> stage:
+        """Make it a stage of this generation, whatever is current where it is entered."""
+        self._generation = generation
+        return self
 
     def begin(self) -> Any:
-        owner = self.owner or current_generation()
-        if owner is None or owner is NOTHING or owner.ended or owner.capture.closed:
+        owner = self._generation or current_generation()
+        if owner is None or owner is NOTHING or owner.over:
             return NOTHING
         handle = Stage(owner, self._name, self._attributes)
         return NOTHING if handle.context is None else handle
 
     def _fresh(self) -> _Block:
-        fresh = stage(self._name, **self._attributes)
-        fresh.owner = self.owner
-        return fresh
+        return stage(self._name, **self._attributes).of(self._generation)
 
 
 stages_open_as(stage)

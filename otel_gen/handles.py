@@ -69,26 +69,20 @@ class Generation(Handing, Waiting):
         image, prompt = input_image(keywords.get("task_type"), given, keywords.pop("prompt", None))
         attributes = self._attributes
         attributes.update(attrs.task(keywords))
-        config = keywords.pop("config", None)
-        if config is not None:
-            attributes.update(attrs.config_attributes(config))
+        attributes.update(attrs.config_attributes(keywords.pop("config", None)))
         if image is None:
             attributes.update(attrs.prompt_text(prompt))
             if given is not None:
                 attributes[sc.SHED] = "unreadable"
         else:
             attributes.update(attrs.caption(attributes.get(sc.TASK_TYPE), prompt, image.length))
-        own = {name: value for name, value in keywords.items() if name not in _TASK_NAMES}
-        if own:
-            attributes.update(attrs.custom(own))
+        attributes.update(attrs.custom({k: v for k, v in keywords.items() if k not in _TASK_NAMES}))
         return image
 
     # --- what the application says ---------------------------------------------------------------
     def stage(self, name: str, /, **attributes: Any) -> Any:
         """Open a stage of this generation: `with`, `async with` or decorator."""
-        block = _block(name, **attributes)
-        block.owner = self
-        return block
+        return _block(name, **attributes).of(self)
 
     @guarded
     def set(self, /, **attributes: Any) -> None:

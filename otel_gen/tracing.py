@@ -88,9 +88,7 @@ class Tracing:
         start_time: int,
     ) -> tuple[Span, bool, SpanIds]:
         """Give the span that stands in the context, whether it is the application's own, and its ids."""
-        if getattr(trace, "_TRACER_PROVIDER", _UNKNOWN) is not self._seen:  # what `tracer` does, a call less
-            self._look()
-        tracer = self._tracer
+        tracer = self.tracer
         above = above or _ids_of(parent)
         if tracer is not None:
             shown = visible(attributes)
