@@ -72,7 +72,7 @@ class Capture:
     def context_of(self, generation_id: str) -> Any:
         """Find the span context of a generation of this process; None where it is not known (any more)."""
         ids = self._ids.get(generation_id)
-        return None if ids is None else tracing.Standing(ids, None).get_span_context()
+        return None if ids is None else tracing.context_of(ids)
 
     def close(self) -> None:
         """Take no more, after the last words."""

@@ -70,21 +70,22 @@ def refused(reason: str) -> FeedbackResult:
 
 def event(generation_id: Any, keywords: dict[str, Any], wall: int, boot: int) -> Feedback | None:
     """Make a feedback event of what a caller gave; None for a malformed id."""
-    task_id = attrs.task_id(keywords.pop("task_id", None)) or ""
+    task_id = keywords.pop("task_id", None)
     if generation_id is not None:
-        generation_id = (sanitize.text(generation_id, 64) or "").lower()
-        if not valid_id(generation_id):
+        known, task = (sanitize.text(generation_id, 64) or "").lower(), ""
+        if not valid_id(known):
             return None
-        task_id = ""
-    elif not task_id:
-        return None
+    else:
+        known, task = "", attrs.task_id(task_id) or ""
+        if not task:
+            return None
     moment = _moment(keywords.pop("feedback_time", None))
     given = keywords.pop("score", None)
     given = keywords.get("task_fidelity_score") if given is None else given
     failed = sanitize.flag(keywords.get("validation_failed")) is True
     score = sanitize.score(given)
     return Feedback(
-        wall, boot, generation_id or "", task_id, None if failed else score,
+        wall, boot, known, task, None if failed else score,
         failed or (given is not None and score is None), failed or given is not None,
         sanitize.uid(keywords.pop("validator_uid", None)), _fields(keywords), given=moment,
     )  # fmt: skip

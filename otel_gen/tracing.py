@@ -40,9 +40,13 @@ class Standing(NonRecordingSpan):
     @property
     def _context(self) -> SpanContext:  # type: ignore[override]
         if self._made is None:
-            trace_id, span_id, _, flags = self.ids
-            self._made = SpanContext(int(trace_id, 16), int(span_id, 16), False, _FLAGS[flags], self.state)
+            self._made = context_of(self.ids, self.state)
         return self._made
+
+
+def context_of(ids: SpanIds, state: TraceState | None = None) -> SpanContext:
+    """Make the context of the span that has these ids."""
+    return SpanContext(int(ids[0], 16), int(ids[1], 16), False, _FLAGS[ids[3]], state)
 
 
 _NO_PROVIDERS = (trace.ProxyTracerProvider, type(None))
@@ -142,12 +146,12 @@ def end(span: Span, attributes: Any, end_time: int, failed: str | None) -> None:
 
 
 def _ids_of(parent: Span) -> SpanIds:
-    """Give the ids of what stands in a context; those of a new trace where it is nothing."""
+    """Give the ids of what stands in a context; empty where it is nothing."""
     if type(parent) is Standing:
         return parent.ids
     outer = parent.get_span_context()
     if not outer.is_valid:
-        return f"{_random.getrandbits(128) or 1:032x}", "", "", 0
+        return "", "", "", 0
     return f"{outer.trace_id:032x}", f"{outer.span_id:016x}", "", outer.trace_flags & 1
 
 
@@ -158,8 +162,9 @@ def _trace_hex(trace_id: int) -> str:
 
 
 def _standing(above: SpanIds, parent: Span) -> tuple[Span, bool, SpanIds]:
-    """Make a span with a new id that only stands in the context, below the one with the given ids."""
-    ids = (above[0], f"{_random.getrandbits(64) or 1:016x}", above[1], above[3])
+    """Make a span with a new id that only stands in the context, below these ids or in a new trace."""
+    trace_id = above[0] or f"{_random.getrandbits(128) or 1:032x}"
+    ids = (trace_id, f"{_random.getrandbits(64) or 1:016x}", above[1], above[3])
     state = parent.state if type(parent) is Standing else parent.get_span_context().trace_state
     return Standing(ids, state), False, ids
 
