@@ -29,7 +29,9 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m grafana.generate --check
+	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))'; \
+	then set -x; $(BIN)/python -m grafana.generate --check; \
+	else echo "the dashboards are not checked: grafana-foundation-sdk needs Python 3.11"; fi
 
 # Under CI the servers are installed first (apt as root, Go modules; cached outside the tree); on a user's
 # machine a missing server is a visible skip.
