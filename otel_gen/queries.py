@@ -62,10 +62,11 @@ class Queries:
 
     def attempts(self, task_id: str, start: int, generation_id: str) -> tuple[int, int, int]:
         """Of a task's delivered attempts: how many began before one, their highest number, the highest."""
-        query = """SELECT count(*) FILTER (WHERE (start, id) < (?2, ?3)),
-                          max(attempt) FILTER (WHERE (start, id) < (?2, ?3)), max(attempt)
-                   FROM delivered WHERE task_id = ?1"""
-        count, highest, taken = self.db.execute(query, (task_id, start, generation_id)).fetchone()
+        query = """SELECT count(*) FILTER (WHERE (start, id) < (:start, :id)),
+                          max(attempt) FILTER (WHERE (start, id) < (:start, :id)), max(attempt)
+                   FROM delivered WHERE task_id = :task"""
+        given = {"task": task_id, "start": start, "id": generation_id}
+        count, highest, taken = self.db.execute(query, given).fetchone()
         return count, highest or 0, taken or 0
 
     def attempt_taken(self, task_id: str, attempt: int) -> bool:
@@ -75,14 +76,14 @@ class Queries:
 
     def last_attempts(self, task_id: str, wall: int) -> list[Attempt]:
         """Give the latest attempt of each kind that was submitted, or could be proved to be."""
-        query = """SELECT start <= ?2,
-                          outcome IN ('accepted', 'rejected', 'unscored') AND coalesce(submitted, start) <= ?2,
+        query = """SELECT start <= :then,
+                          outcome IN ('accepted', 'rejected', 'unscored') AND coalesce(submitted, start) <= :then,
                           outcome IN ('accepted', 'rejected', 'unscored'), max(start), id
-                   FROM delivered WHERE task_id = ?1 AND outcome NOT IN ('withheld', 'failed', 'cancelled')
+                   FROM delivered WHERE task_id = :task AND outcome NOT IN ('withheld', 'failed', 'cancelled')
                    GROUP BY 1, 2, 3"""
         return [
             (bool(begun), bool(then), bool(submitted), start, id_)
-            for begun, then, submitted, start, id_ in self.db.execute(query, (task_id, wall))
+            for begun, then, submitted, start, id_ in self.db.execute(query, {"task": task_id, "then": wall})
         ]
 
     def repeats(self, digest: str) -> bool:
