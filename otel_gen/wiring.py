@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import threading
@@ -182,7 +183,8 @@ class Runtime:
         self.capture.closed = True
         self.journal.forget()
         for fd in self.leading.descriptors():
-            os.close(fd)
+            with contextlib.suppress(OSError):  # a child that stops here would have no runtime, and hang
+                os.close(fd)
         if self.port is not None:
             self.port.forget()
         return Runtime(

@@ -151,3 +151,39 @@ def test_feedback_from_a_forked_child_reaches_its_parents_generation(data_dir):
     assert in_child(work) == 0
     until(lambda: lines(data_dir))
     assert the_record(data_dir)["outcome"] == "accepted"
+
+
+FOLLOWER = """
+import os, sys, threading, otel_gen
+otel_gen.configure(data_dir=sys.argv[1], registry=None, feedback_timeout=0)
+with otel_gen.generation(kind="parent") as gen:
+    gen.withheld("x")
+otel_gen.feedback(gen.id, score=0.5, data_dir=sys.argv[2])
+from otel_gen.process import process
+held = lambda: process.configured.leading._lock
+while held() is None or held().fd >= 0:  # it has tried once, and another process leads
+    assert held() is None
+pid = os.fork()
+if pid == 0:
+    def work():
+        with otel_gen.generation(kind="child") as own, own.stage("own"):
+            own.withheld("x")
+        assert own.durable
+    worker = threading.Thread(target=work)
+    worker.start()
+    work()
+    worker.join(10)
+    assert not worker.is_alive()
+    assert otel_gen.feedback(gen.id, score=0.6, data_dir=sys.argv[2])
+    os._exit(0 if otel_gen.shutdown() else 2)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), otel_gen.shutdown())
+"""
+
+
+def test_a_child_of_a_process_that_does_not_lead_records_too(configured, tmp_path):
+    with otel_gen.generation(kind="leader") as gen:
+        gen.withheld("x")
+    until(lambda: lines(configured))  # this process leads
+    assert python(FOLLOWER, configured, tmp_path / "other").split() == ["0", "True"]
+    kinds = [record["generation"]["attributes"]["kind"] for record in settled(configured).values()]
+    assert sorted(kinds) == ["child", "child", "leader", "parent"]
