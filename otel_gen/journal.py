@@ -16,7 +16,7 @@ from collections.abc import Callable
 from otel_gen import events
 from otel_gen.announced import Announced
 from otel_gen.backlog import Backlog
-from otel_gen.bell import Bell
+from otel_gen.bell import Bell, Latch
 from otel_gen.chain import Chain
 from otel_gen.files import Folder
 
@@ -107,7 +107,7 @@ class Journal:
         """Wait until the event is durable, at most `timeout` seconds and not at all on a stalled disk."""
         if self.durable(ticket) or ticket == LOST:
             return ticket != LOST
-        done = threading.Event()
+        done = Latch()
         self.when_durable(ticket, done.set)
         if self._stalled or not done.wait(timeout):
             self.stall()

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from otel_gen import ballast, commands, index
+from otel_gen.bell import Bell
 from otel_gen.clock import Clock
 from otel_gen.leader import Leader
 from otel_gen.tree import LeaderLock, Tree
@@ -36,7 +37,7 @@ class LeaderThread:
         self._open_tree, self._clock, self._today = open_tree, clock, today
         self._after, self._idle = after, idle
         self._step = threading.Lock()
-        self._wake = threading.Event()
+        self._wake = Bell()
         self._stop = False
         self._tree: Tree | None = None
         self._lock: LeaderLock | None = None
@@ -53,12 +54,12 @@ class LeaderThread:
             self._thread = threading.Thread(target=self._run, name="otel_gen-leader", daemon=True)
             self._thread.start()
         else:
-            self._wake.set()
+            self._wake.ring()
 
     def stop(self, timeout: float) -> None:
         """End the thread and step down."""
         self._stop = True
-        self._wake.set()
+        self._wake.ring()
         if self._thread is not None:
             self._thread.join(timeout)
         if self._step.acquire(timeout=timeout):
@@ -75,7 +76,6 @@ class LeaderThread:
             with contextlib.suppress(Exception):
                 self._after(self._leader is not None)
             self._wake.wait(self._pause or (self.PASS if self._leader is not None else self.TRY))
-            self._wake.clear()
 
     def hurry(self) -> None:
         """Give the interpreter lock away no more: the application waits for the last records."""
@@ -158,4 +158,4 @@ class LeaderThread:
 
     def descriptors(self) -> list[int]:
         """The descriptors that a child must close: the lock would outlive its leader otherwise."""
-        return [] if self._lock is None else [self._lock.fd]
+        return [] if self._lock is None or self._lock.fd < 0 else [self._lock.fd]

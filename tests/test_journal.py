@@ -12,6 +12,7 @@ import pytest
 
 from otel_gen import events
 from otel_gen.backlog import Backlog
+from otel_gen.bell import Latch
 from otel_gen.errors import StorageError
 from otel_gen.events import Began, Counted, Header, Noted
 from otel_gen.files import Folder
@@ -316,10 +317,10 @@ def test_the_first_wait_takes_its_deadline_and_the_next_return_at_once_until_the
         return real_wait(event, timeout)
 
     monkeypatch.setattr("otel_gen.chain.os.fdatasync", fdatasync)
-    real_wait = threading.Event.wait
+    real_wait = Latch.wait
     tickets = []
     with monkeypatch.context() as patch:
-        patch.setattr(threading.Event, "wait", waited)
+        patch.setattr(Latch, "wait", waited)
         for n in range(1, 6):
             tickets.append(journal.append(note(n)))
             assert not journal.wait(tickets[-1], 0.1234)
@@ -333,13 +334,13 @@ def test_the_first_wait_takes_its_deadline_and_the_next_return_at_once_until_the
 
 def test_with_no_folder_from_the_start_one_wait_takes_its_deadline(place, monkeypatch):
     place.path.write_text("a file where the folder belongs")
-    journal, asked, real_wait = place.journal(), [], threading.Event.wait
+    journal, asked, real_wait = place.journal(), [], Latch.wait
 
     def waited(event, timeout=None):
         asked.append(timeout)
         return real_wait(event, timeout)
 
-    monkeypatch.setattr(threading.Event, "wait", waited)
+    monkeypatch.setattr(Latch, "wait", waited)
     assert [journal.wait(journal.append(note(n)), 0.1234) for n in range(10)] == [False] * 10
     assert asked.count(0.1234) == 1
     place.path.unlink()
