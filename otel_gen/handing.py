@@ -17,7 +17,7 @@ from otel_gen.stager import Job, close_source
 class Handing(Scope):
     """A generation's way to disk. `_lock` guards attributes, jobs and the order of notes against the end."""
 
-    __slots__ = ("_lock", "end_wall", "ended", "jobs", "ticket")
+    __slots__ = ("_inspected", "_lock", "_shed_kind", "end_wall", "ended", "jobs", "ticket")
 
     id: str
     end_wall: int
@@ -26,6 +26,10 @@ class Handing(Scope):
         super().__init__(capture, attributes)
         self._lock = threading.RLock()
         self.jobs: list[Job] = []
+        self._inspected: dict[
+            str, str
+        ] = {}  # attributes that nobody said -> kind of the artifact that shows them
+        self._shed_kind = ""
         self.ended = False
         self.ticket = 0
 
@@ -54,6 +58,8 @@ class Handing(Scope):
             if self.ended:
                 self._said_too_late()
                 return
+            for key in self._inspected.keys() & attributes.keys() if self._inspected else ():
+                del self._inspected[key]
             self.keep(attributes)
             self.append(Noted(self.id, clock.wall(), clock.boot(), attributes))
 
@@ -81,6 +87,7 @@ class Handing(Scope):
             self.capture.hand_over(self._stage_job, kind, source)
         except (OSError, TypeError, ValueError):
             self._note({sc.SHED: "unreadable"})
+            self._shed_kind = kind
             raise
 
     def _stage_job(self, kind: str, source: Any, size: int, *, mutable: bool = False) -> None:
@@ -89,36 +96,62 @@ class Handing(Scope):
                 close_source(source)
                 return
             job = self.capture.job(kind, source, size, self._staged, mutable=mutable)
+            for earlier in self._others(job):
+                earlier.superseded = True
             self.jobs.append(job)
         self.capture.stager.submit(job)
+
+    def _others(self, job: Job) -> list[Job]:
+        return [other for other in self.jobs if other.kind == job.kind and other is not job]
 
     @guarded
     def _staged(self, job: Job) -> None:
         """Take a stager's result, on its thread: note it, end the own span if it waited for this."""
         more: dict[str, Any] = {}
         try:
-            found = self.capture.staged_attributes(job)
-            if self._attributes.get(sc.PROMPT) not in (None, sc.NO_IMAGE_YET):
-                found.pop(sc.PROMPT, None)  # a text task with an image beside it
-            with self._lock:
-                self.ticket = max(self.ticket, self._late_note(found))
-            self.sync_late()
-            job.finish()
-            more = self.capture.inspected(job)
+            if self._noted(job):
+                self.sync_late()
+                job.finish()
+                more = self.capture.inspected(job)
         finally:
             self._complete(job, more)
+
+    def _noted(self, job: Job) -> bool:
+        """Note what was staged, unless another took its place; what it takes the place of goes away."""
+        found = self.capture.staged_attributes(job)
+        if self._attributes.get(sc.PROMPT) not in (None, sc.NO_IMAGE_YET):
+            found.pop(sc.PROMPT, None)  # a text task with an image beside it
+        with self._lock:
+            if job.superseded:
+                self.capture.stager.discard(job)
+                return False
+            if job.shed:
+                self._shed_kind = job.kind
+            elif self._shed_kind == job.kind:
+                found[sc.SHED] = None
+            self.ticket = max(self.ticket, self._late_note(found))
+            for other in self._others(job) if job.digest else ():
+                self.capture.stager.discard(other)
+        return True
 
     def _complete(self, job: Job, more: dict[str, Any]) -> None:
         """Note the statistics, which may be late, and that the record need not wait for this job any more."""
         with self._lock:
             job.complete = True
             left = [j.kind for j in self.jobs if not j.complete]
-            known = {k: v for k, v in more.items() if self._attributes.get(k) is None}
+            known = {} if job.superseded else self._shown_by(job, more)
             if known or self.ended:
                 self._late_note(known | ({sc.PENDING: ",".join(left)} if self.ended else {}))
             last = self.ended and not left
         if last:
             self._end_own_span()
+
+    def _shown_by(self, job: Job, more: dict[str, Any]) -> dict[str, Any]:
+        """Choose statistics that nobody said; those of an artifact that this one replaces are over."""
+        own = {key for key, kind in self._inspected.items() if kind == job.kind}
+        found = {key: value for key, value in more.items() if key in own or self._attributes.get(key) is None}
+        self._inspected.update(dict.fromkeys(found, job.kind))
+        return dict.fromkeys(own) | found
 
     def _end_own_span(self) -> None:
         if self.own:

@@ -6,6 +6,7 @@ file. What cannot be stored is still hashed and says why.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import queue
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from otel_gen import room
+from otel_gen.bell import Latch
 from otel_gen.errors import StorageError
 from otel_gen.files import Folder, write_all
 
@@ -45,9 +47,11 @@ class Job:
     """Bytes of memory that it holds while it waits."""
     mutable: bool = False
     cancelled: bool = False
+    superseded: bool = False
+    """True once another artifact of the kind was handed over in its place."""
     complete: bool = False
     """True once it is inspected too."""
-    finished: threading.Event = field(default_factory=threading.Event)
+    finished: Latch = field(default_factory=Latch)
     """Set once it is staged, or given up, and that is journalled."""
     _then: list[Callable[[], None]] = field(default_factory=list)
     digest: str = ""
@@ -102,6 +106,13 @@ class Stager:
         if closed:
             self._do(job)
 
+    def discard(self, job: Job) -> None:
+        """Remove what a job staged, which nothing refers to any more; what is left is swept later."""
+        name, job.name = job.name, ""
+        if name:
+            with contextlib.suppress(OSError, StorageError):
+                self._staging().unlink(name)
+
     def close(self, timeout: float) -> None:
         """Finish what waits, then stop the threads."""
         until = time.monotonic() + timeout
@@ -143,20 +154,22 @@ class Stager:
             job.source = job.source()
         total = 0
         for chunk in _read(job.source):
-            if job.cancelled:
+            if job.cancelled or job.superseded:
                 return
             if not job.head:
                 job.head = bytes(chunk[: self.HEAD])
                 job.extension, job.media_type = job.sniff(job.head)
             total += len(chunk)
             yield chunk
+        if not total:
+            job.extension, job.media_type = job.sniff(b"")
         job.size = total
 
     def _hash(self, job: Job) -> None:
         digest = hashlib.sha256()
         for chunk in self._chunks(job):
             digest.update(chunk)
-        if not job.cancelled:
+        if not (job.cancelled or job.superseded):
             job.digest = digest.hexdigest()
 
     def _write(self, job: Job) -> None:
@@ -171,7 +184,7 @@ class Stager:
             return
         try:
             job.shed = self._fill(job, fd) or job.shed
-            if job.cancelled or job.shed:
+            if job.cancelled or job.superseded or job.shed:
                 return
             name = f"{job.digest}.{part[:8]}.{job.extension}"
             folder.rename(part, name)
@@ -186,8 +199,8 @@ class Stager:
         digest = hashlib.sha256()
         try:
             failed = self._pour(job, fd, digest)
-            job.digest = "" if job.cancelled else digest.hexdigest()
-            if not (job.cancelled or failed or job.shed):
+            job.digest = "" if job.cancelled or job.superseded else digest.hexdigest()
+            if job.digest and not (failed or job.shed):
                 os.fsync(fd)
         finally:
             os.close(fd)
