@@ -20,6 +20,7 @@ MAX_PROMPT = 65_536
 _MAX_CUSTOM = 16_384
 _SHORT, _FEW = 128, 64
 _INT64 = 1 << 63
+_MOST_ATTEMPTS = 10**9
 
 
 def structured(value: Any, limit: int = 32_768) -> str:
@@ -83,7 +84,7 @@ def task(keywords: Mapping[str, Any]) -> Attributes:
     found: Attributes = {
         sc.TASK_TYPE: upper if upper in sc.TASK_TYPES else task_type,
         sc.TASK_ID: task_id(keywords.get("task_id")),
-        sc.TASK_ATTEMPT: _positive(keywords.get("attempt")),
+        sc.TASK_ATTEMPT: attempt(keywords.get("attempt")),
         sc.VALIDATOR_UID: sanitize.uid(keywords.get("validator_uid")),
         sc.VALIDATOR_HOTKEY: sanitize.text(keywords.get("validator_hotkey"), 256),
     }
@@ -94,7 +95,7 @@ def prompt_text(value: Any) -> Attributes:
     """Describe a text prompt; its length is that of what was passed."""
     found = sanitize.text(value, MAX_PROMPT)
     if found is None:
-        return {sc.PROMPT_LENGTH: 0}
+        return {sc.PROMPT_LENGTH: len(value) if type(value) in (bytes, bytearray) else 0}
     attributes: Attributes = {sc.PROMPT: found, sc.PROMPT_LENGTH: str.__len__(value)}
     return attributes | ({sc.TRUNCATED: True} if len(found) != str.__len__(value) else {})
 
@@ -113,6 +114,11 @@ def task_id(value: Any) -> str | None:
     if isinstance(plain, (int, float)) and not isinstance(plain, bool):
         plain = str(plain)
     return (plain or None) if isinstance(plain, str) else None
+
+
+def attempt(value: Any) -> int | None:
+    """Take the number of an attempt; one too large to be one counts by itself instead."""
+    return _positive(value, 1, _MOST_ATTEMPTS)
 
 
 def custom(keywords: Mapping[str, Any]) -> Attributes:
@@ -141,13 +147,31 @@ def _own_key(name: str) -> str:
     return sc.ATTRIBUTE + key if key else ""
 
 
-def enhanced(prompt: Any, negative: Any) -> Attributes:
-    """Describe the prompt after enhancement."""
+@lru_cache(maxsize=4096)
+def other_form(key: str) -> str | None:
+    """Give the key that the same attribute of the caller's own has as a structure, or as a scalar; None for others."""
+    for prefix, other in ((sc.ATTRIBUTE, sc.STRUCTURED), (sc.STRUCTURED, sc.ATTRIBUTE)):
+        if key.startswith(prefix):
+            return other + key[len(prefix) :]
+    return None
+
+
+def enhanced(prompt: Any, negative: Any, own: Mapping[str, Any] | None = None) -> Attributes:
+    """Describe the prompt after enhancement. `own`: the caller's own attributes."""
     found = {
         sc.ENHANCED_PROMPT: sanitize.text(prompt, MAX_PROMPT),
         sc.NEGATIVE_PROMPT: sanitize.text(negative, MAX_PROMPT),
+        **marked_cut(prompt, MAX_PROMPT),
+        **marked_cut(negative, MAX_PROMPT),
+        **(custom(own) if own else {}),
     }
     return {key: value for key, value in found.items() if value is not None}
+
+
+def marked_cut(value: Any, limit: int) -> Attributes:
+    """Say that a text is cut, where it is longer than its limit."""
+    found = sanitize.text(value, limit)
+    return {} if found is None or len(found) == str.__len__(value) else {sc.TRUNCATED: True}
 
 
 _OUTPUT: dict[str, tuple[str, Callable[[Any], Any]]] = {
@@ -177,9 +201,10 @@ def output(keywords: Mapping[str, Any]) -> Attributes:
     return found | custom(rest) if rest else found
 
 
-def _positive(value: Any, least: int = 1) -> int | None:
+def _positive(value: Any, least: int, most: int = _INT64 - 1) -> int | None:
     found = sanitize.number(value)
-    return int(found) if found is not None and found >= least and float(found).is_integer() else None
+    fits = found is not None and least <= found <= most and float(found).is_integer()
+    return int(found) if found is not None and fits else None
 
 
 def stage_name(name: Any) -> str:

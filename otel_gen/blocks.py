@@ -117,9 +117,9 @@ class generation(_Block):  # noqa: N801 - reads as the statement that it is
 class stage(_Block):  # noqa: N801
     """Record one step of the current generation (or of the one it was opened from); no-op without one."""
 
-    def __init__(self, name: str, /, **attributes: Any) -> None:
+    def __init__(self, name: str = "", /, **attributes: Any) -> None:
         self._entered = []
-        self._name, self._attributes = name, attributes
+        self._name, self._attributes = name or attributes.pop("name", ""), attributes
         self._generation: Any = None
 
     def of(self, generation: Any) -> stage:

@@ -65,12 +65,13 @@ class Delivery:
         try:
             record = build(gen, settled, attempt=attempt, placed=placed)
             line = seal(record)
+            digest = aggregate.output_digest(record)
+            row = rows.from_settled(gen, settled, record, digest)
         except (TypeError, ValueError, LookupError, AttributeError, msgspec.MsgspecError) as error:
             self._refuse(gen, settled, attempt, error)
             return
-        digest = aggregate.output_digest(record)
         repeated = digest is not None and (digest in self.plan.digests or self.index.repeats(digest))
-        row = self.plan.delivered[gen.id] = rows.from_settled(gen, settled, record, digest)
+        self.plan.delivered[gen.id] = row
         if digest is not None and row.source is None:
             self.plan.digests.add(digest)
         self.plan.history.append(line)

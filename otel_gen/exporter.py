@@ -35,9 +35,16 @@ class JournalExporter(SpanExporter):
         """Journal an ended span of otel_gen's own making, whose values are clean; returns its ticket.
 
         It is what `export` makes of a ReadableSpan with these members; building that costs 3 us a span.
+        A root that is too large for a frame leaves out what stands in the journal already.
         """
         event = Span(attributes[sc.GENERATION_ID], name, *ids, start, end, boot, attributes)
-        return self.journal.append(bounded(event), sheddable=sc.STAGE_NAME in attributes)
+        stage = sc.STAGE_NAME in attributes
+        payload = encode(event)
+        if len(payload) > _ROOM:
+            payload = (
+                bounded(event) if stage else encode(_replaced(event, "attributes", _smallest(attributes)))
+            )
+        return self.journal.append(payload, sheddable=stage)
 
     def take(self, event: Span | Feedback) -> int:
         """Journal what a span says; returns its ticket."""
@@ -66,6 +73,19 @@ def bounded(event: Event) -> bytes:
         event = _replaced(event, name, shorter)
         payload = encode(event)
     return payload
+
+
+def _smallest(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Take the smallest attributes, as many as fit: who, what and when are among them."""
+    sizes = {key: len(encode({key: value})) for key, value in attributes.items()}
+    kept: dict[str, Any] = {sc.PARTIAL: True}
+    room = _ROOM // 2
+    for key in sorted(sizes, key=sizes.__getitem__):
+        room -= sizes[key]
+        if room < 0:
+            break
+        kept[key] = attributes[key]
+    return kept
 
 
 def _shortened(attributes: dict[str, Any], excess: int) -> dict[str, Any]:

@@ -82,13 +82,22 @@ def event(generation_id: Any, keywords: dict[str, Any], wall: int, boot: int) ->
     moment = _moment(keywords.pop("feedback_time", None))
     given = keywords.pop("score", None)
     given = keywords.get("task_fidelity_score") if given is None else given
-    failed = sanitize.flag(keywords.get("validation_failed")) is True
+    failed = _is_true(keywords.get("validation_failed"))
+    if failed:
+        keywords["validation_failed"] = True
     score = sanitize.score(given)
     return Feedback(
         wall, boot, known, task, None if failed else score,
         failed or (given is not None and score is None), failed or given is not None,
         sanitize.uid(keywords.pop("validator_uid", None)), _fields(keywords), given=moment,
     )  # fmt: skip
+
+
+def _is_true(value: Any) -> bool:
+    if value is None:
+        return False
+    text = (sanitize.text(value, 8) or "").strip().lower()
+    return sanitize.flag(value) is True or sanitize.number(value) == 1 or text in ("true", "yes")
 
 
 def _moment(value: Any) -> int:

@@ -1,6 +1,7 @@
 """Fold: events of one generation, in any process, become its state.
 
-A whole root span replaces what its start and notes said; notes behind it add to it. A stage that
+A whole root span replaces what its start and notes said, one that was too large adds to them; notes behind it
+add to it. A stage that
 began and has no span counts as interrupted once its worker is gone.
 """
 
@@ -70,7 +71,11 @@ class Generation:
             self.stages.setdefault(span.span_id, span)
         elif self.root is None:
             self.root = span
-            self.attributes = dict(span.attributes)
+            if sc.PARTIAL in span.attributes:  # too large for one frame: what it leaves out was said before
+                self.attributes.update(span.attributes)
+                del self.attributes[sc.PARTIAL]
+            else:
+                self.attributes = dict(span.attributes)
         self._seen(span.end)
 
     def _seen(self, wall: int) -> None:

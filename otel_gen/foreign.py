@@ -144,7 +144,7 @@ def _text(value: Any) -> str | None:
 
 def _whole(value: Any) -> int | None:
     found = sanitize.number(value) if type(value) in (int, float) else None
-    return int(found) if found is not None and found >= 0 and float(found).is_integer() else None
+    return int(found) if found is not None and 0 <= found <= _LATEST and float(found).is_integer() else None
 
 
 def _seconds(value: Any) -> float | None:
@@ -171,16 +171,18 @@ _TYPES: dict[str, Callable[[Any], Any]] = {
         _text,
     ),
     **dict.fromkeys(
-        (sc.TASK_ATTEMPT, sc.PROMPT_LENGTH, sc.SUBMISSION_TIME, sc.NUM_GAUSSIANS, sc.FILE_SIZE_BYTES), _whole
+        (sc.PROMPT_LENGTH, sc.SUBMISSION_TIME, sc.NUM_GAUSSIANS, sc.FILE_SIZE_BYTES), _whole
     ),
     **dict.fromkeys((sc.REJECTION_VALUE, sc.FILE_SIZE_MB, sc.CLIP_SCORE), sanitize.number),
     **dict.fromkeys((sc.CLIP_PASS, sc.COUNT_PASS, sc.VALIDATION_PASS, sc.TRUNCATED, sc.FINAL), sanitize.flag),
     **dict.fromkeys((sc.VALIDATOR_UID, sc.MINER_UID), sanitize.uid),
     sc.TASK_ID: attrs.task_id,
+    sc.TASK_ATTEMPT: attrs.attempt,
     sc.SAID: _of(_SAID),
     sc.STAGE_STATUS: _of(sc.STATUSES),
     sc.PENDING: _nothing,
     sc.LEFT: _nothing,
+    sc.PARTIAL: _nothing,
 }  # fmt: skip
 _ARTIFACT: dict[str, Callable[[Any], Any]] = {"hash": _text, "media_type": _text, "size": _whole}
 """A staged name is not among them: it is true only in the data_dir whose stager gave it."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import logging
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import CodeType
 from typing import Any, TypeVar, cast
 
 log = logging.getLogger("otel_gen")
@@ -24,7 +26,8 @@ class Faults:
         self._lock = threading.Lock()  # guards _said
 
     def report(self, place: str, error: BaseException) -> None:
-        """Take note of an exception that must not reach the application."""
+        """Take note of an exception that must not reach the application; one of its signal handlers' goes on to it."""
+        raise_a_signals(error)
         self._count("api")
         with self._lock:
             now = time.monotonic()
@@ -40,6 +43,30 @@ class Faults:
             yield
         except Exception as error:  # noqa: BLE001 - the capture guard, for a block
             self.report(place, error)
+
+
+def raise_a_signals(error: BaseException) -> None:
+    """Raise again what a signal handler raised: it is a time-out of the application's, not a fault of ours."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    handlers = {_code_of(signal.getsignal(number)) for number in signal.valid_signals()} - {None}
+    step = error.__traceback__ if handlers else None
+    while step is not None:
+        if step.tb_frame.f_code in handlers:
+            raise error
+        step = step.tb_next
+
+
+def _code_of(handler: Any) -> CodeType | None:
+    """Find what a signal handler runs: a function, a method, a partial or a callable object."""
+    while isinstance(handler, functools.partial):
+        handler = handler.func
+    called = type(handler).__call__ if callable(handler) else None
+    for one in (handler, getattr(handler, "__func__", None), called):
+        code = getattr(one, "__code__", None)
+        if isinstance(code, CodeType):
+            return code
+    return None
 
 
 def guarded(method: _Call) -> _Call:

@@ -80,7 +80,7 @@ class Generation(Handing, Waiting):
         return image
 
     # --- what the application says ---------------------------------------------------------------
-    def stage(self, name: str, /, **attributes: Any) -> Any:
+    def stage(self, name: str = "", /, **attributes: Any) -> Any:
         """Open a stage of this generation: `with`, `async with` or decorator."""
         return _block(name, **attributes).of(self)
 
@@ -90,9 +90,10 @@ class Generation(Handing, Waiting):
         self._note(attrs.custom(attributes))
 
     @guarded
-    def enhanced_prompt(self, prompt: Any, negative: Any = None) -> None:
-        """Keep the prompt after enhancement and the negative prompt."""
-        self._note(attrs.enhanced(prompt, negative))
+    def enhanced_prompt(self, prompt: Any, negative: Any = None, **attributes: Any) -> None:
+        """Keep the prompt after enhancement and the negative prompt; `negative_prompt=` is the same."""
+        named = attributes.pop("negative_prompt", None)
+        self._note(attrs.enhanced(prompt, named if negative is None else negative, attributes))
 
     @guarded
     def output(self, /, *, ply: Any = None, spz: Any = None, image: Any = None, **described: Any) -> None:

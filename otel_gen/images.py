@@ -27,6 +27,8 @@ def input_image(task_type: Any, image: Any, prompt: Any) -> tuple[InputImage | N
     """Tell images from text; returns the image, if there is one, and the prompt, unless that is an image."""
     passed = None if image is None else _passed(image)
     is_image_task = isinstance(task_type, str) and str.upper(task_type) == "IMAGE-TO-3D"
+    if is_image_task and isinstance(prompt, (bytearray, memoryview)):
+        prompt = bytes(prompt)
     encoded = _encoded(prompt) if is_image_task and isinstance(prompt, (str, bytes)) else None
     return passed or encoded, None if encoded else prompt
 

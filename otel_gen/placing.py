@@ -23,6 +23,7 @@ from otel_gen.store import SAMPLE_PREFIX, Artifact, Store
 from otel_gen.tables import AmendmentRow, ArtifactRow, Delivered
 
 _PICTURES = ("image", "output_image")
+_FOREVER = 9e18  # wall nanoseconds, in 2255: the index holds 64 bits
 
 
 class Placing:
@@ -68,7 +69,7 @@ class Placing:
         return placed
 
     def _wait(self, id_: str, artifact: Artifact, policy: Policy, placed: Placed, plan: Plan) -> None:
-        until = (self.now + int(policy.undecided_keep * 1e9)) // 1000 * 1000
+        until = int(min(self.now + policy.undecided_keep * 1e9, _FOREVER)) // 1000 * 1000
         waits = placed.undecided or retain.undecided(until, policy)
         row = self._keep(id_, artifact, artifact.kind, placed, plan)
         if row is not None:

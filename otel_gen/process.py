@@ -74,9 +74,9 @@ def serve() -> None:
             configured.begin()
 
 
-def shutdown(timeout: float = 10.0) -> bool:
+def shutdown(timeout: float | None = 10.0) -> bool:
     """Stop recording; wait until what is settled of this process is delivered and say whether it is."""
-    until = time.monotonic() + timeout
+    until = time.monotonic() + (10.0 if timeout is None else timeout)
     with process.lock:
         runtimes, process.configured, process.others = process.runtimes(), None, {}
         install.install(None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from otel_gen import attributes as attrs
 from otel_gen import semconv as sc
 from otel_gen import tracing
 from otel_gen.capture import Capture
@@ -103,7 +104,15 @@ class Scope:
         self.context = tracing.within(self.span, context)
 
     def keep(self, attributes: dict[str, Any]) -> None:
-        """Take what was said since the begin; the application's span hears of it at its end."""
+        """Take what was said since the begin; the application's span hears of it at its end.
+
+        An attribute of the caller's own that was a scalar and is a structure now, or the other way, has two keys:
+        the one that is over is wiped out, here and in what is journalled of this.
+        """
+        for key in tuple(attributes):
+            over = attrs.other_form(key)
+            if over is not None and self._attributes.get(over) is not None:
+                attributes[over] = None
         self._attributes.update(attributes)
         self._later.update(attributes)
 

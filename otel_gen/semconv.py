@@ -19,7 +19,9 @@ ATTRIBUTE: Final = "gen3d.attributes."
 STRUCTURED: Final = "gen3d.json."
 """Prefix of a caller's structured attribute, as a canonical JSON string."""
 TRUNCATED: Final = "gen3d.truncated"
-"""True where values were cut to fit one journal frame."""
+"""True where values were cut: longer than a text may be, or than one journal frame."""
+PARTIAL: Final = "gen3d.partial"
+"""In the journal alone: this root span names only what changed little; its begin and its notes hold the rest."""
 
 # --- the root span, `generation` -----------------------------------------------------------------
 GENERATION_SPAN: Final = "generation"

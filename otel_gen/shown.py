@@ -10,6 +10,7 @@ from typing import Any
 from otel_gen import semconv as sc
 from otel_gen.failures import label
 
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _TASK_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _VISIBLE = frozenset(
     (
@@ -73,8 +74,9 @@ def _look(key: str) -> Callable[[Any], Any] | None:
     """Give what makes a value fit for other eyes; None for what stays in the record."""
     if key in _VISIBLE or (key.startswith(sc.ARTIFACT) and not key.endswith(".staged")):
         return _as_it_is
-    if key.startswith((sc.ATTRIBUTE, sc.FEEDBACK_PREFIX, sc.GPU)):
-        return _number_shown
+    for prefix in (sc.ATTRIBUTE, sc.FEEDBACK_PREFIX, sc.GPU):
+        if key.startswith(prefix):  # a prompt or a hotkey may be a caller's key
+            return _number_shown if _NAME.fullmatch(key, len(prefix)) else None
     return _LOOKS.get(key)
 
 

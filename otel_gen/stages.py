@@ -93,7 +93,7 @@ def custom(attributes: dict[str, Any]) -> Record:
     """Collect the caller's own attributes under their own names."""
     found: Record = {}
     for key, value in attributes.items():
-        name = _own_name(key)
+        name = None if value is None else _own_name(key)
         if name is not None:
             found[name] = json_value(value, None) if key[:_STRUCTURED] == sc.STRUCTURED else value
     return found

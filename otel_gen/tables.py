@@ -8,6 +8,7 @@ from typing import Final
 from otel_gen.tombs import MARK
 
 VERSION: Final = "2"
+_INT64: Final = 1 << 63
 TABLES: Final = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS delivered (
@@ -56,6 +57,12 @@ class Delivered:
     replaceable: int = 0
     """1 where a later finite score replaces the verdict, as SQLite has it."""
     source: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what the index could not hold, before a line is written that it cannot mark."""
+        numbers = (self.attempt, self.start, self.submitted or 0, self.submitted_boot, self.validator or 0)
+        if any(abs(number) >= _INT64 for number in numbers):
+            raise ValueError(f"a number of generation {self.id} does not fit into 64 bits")
 
     @property
     def deleted(self) -> bool:

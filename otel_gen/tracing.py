@@ -28,6 +28,7 @@ from opentelemetry.trace import (
 from otel_gen import semconv as sc
 from otel_gen._version import __version__
 from otel_gen.events import SpanIds
+from otel_gen.guard import raise_a_signals
 
 
 class Standing(NonRecordingSpan):
@@ -99,7 +100,8 @@ class Tracing:
             try:
                 span = tracer.start_span(name, context=context, attributes=shown, start_time=start_time)
                 trace_id, own, _, flags, _, valid = span.get_span_context()
-            except Exception:  # noqa: BLE001 - a neighbour's processor may raise; its span is not ours to lose
+            except Exception as error:  # noqa: BLE001 - a neighbour's processor may raise; its span is not ours to lose
+                raise_a_signals(error)
                 return _standing(above, parent)
             span_id = f"{own:016x}"
             if valid and span_id != above[1]:  # not nothing, and not the parent's
@@ -116,7 +118,8 @@ class Tracing:
             span: Span = tracer.start_span(
                 name, context=EMPTY, attributes=attributes, start_time=start_time, links=links
             )
-        except Exception:  # noqa: BLE001 - somebody else's processor
+        except Exception as error:  # noqa: BLE001 - somebody else's processor
+            raise_a_signals(error)
             return None
         return span
 
@@ -137,12 +140,12 @@ def end(span: Span, attributes: Any, end_time: int, failed: str | None) -> None:
             span.set_attributes(attributes)
         if failed is not None:
             span.set_status(Status(StatusCode.ERROR, failed or None))
-    except Exception:  # noqa: BLE001, S110 - somebody else's span class
-        pass
-    try:  # noqa: SIM105
+    except Exception as error:  # noqa: BLE001 - somebody else's span class
+        raise_a_signals(error)
+    try:
         span.end(end_time=end_time)
-    except Exception:  # noqa: BLE001, S110 - somebody else's processor
-        pass
+    except Exception as error:  # noqa: BLE001 - somebody else's processor
+        raise_a_signals(error)
 
 
 def _ids_of(parent: Span) -> SpanIds:

@@ -7,7 +7,7 @@ from typing import Any
 
 from otel_gen import sanitize
 from otel_gen import semconv as sc
-from otel_gen.attributes import Attributes, custom, structured
+from otel_gen.attributes import Attributes, custom, marked_cut, structured
 from otel_gen.failures import Failure
 
 _MAX_REASON, _MAX_NAME, _MAX_MESSAGE, _MAX_STACK = 1024, 256, 4096, 16_384
@@ -26,7 +26,8 @@ def submitted(uid: int | None, wall: int, own: Mapping[str, Any] | None = None) 
 def withheld(reason: Any, value: Any = None, own: Mapping[str, Any] | None = None) -> Attributes:
     """Say that the own gate kept the result back, and why."""
     text = sanitize.text(reason, _MAX_REASON) or "withheld"
-    return _said("withheld", own, {sc.REJECTION_REASON: text, sc.REJECTION_VALUE: sanitize.number(value)})
+    found = {sc.REJECTION_REASON: text, sc.REJECTION_VALUE: sanitize.number(value)}
+    return _said("withheld", own, found | marked_cut(reason, _MAX_REASON))
 
 
 def failed(
@@ -40,7 +41,7 @@ def failed(
         sc.ERROR_STACK: sanitize.text(stack, _MAX_STACK),
         sc.ERROR_STAGE: sanitize.text(stage, _MAX_NAME),
     }
-    return _said("failed", own, found)
+    return _said("failed", own, found | marked_cut(message, _MAX_MESSAGE))
 
 
 def raised(failure: Failure, stage: str | None, known: Attributes) -> Attributes:

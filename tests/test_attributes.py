@@ -105,6 +105,10 @@ def test_only_numbers_ids_and_closed_sets_are_shown_to_others():
         "gen3d.json.x": "p",
         "gen3d.feedback.rejection_reason": "p",
         "gen3d.artifact.ply.staged": "p",
+        "gen3d.attributes.a red chair": 0.3,
+        "gen3d.feedback.a red chair": 1,
+        "gen3d.attributes.5F3sa2TJAWMqDhXG6jhV4N8ko9SxwGy8TpaNS1repo5EYjQX": 1,
+        f"gen3d.attributes.{'x' * 65}": 1,
         sc.TASK_ID: "not an id: p",
     }
     shown = {sc.TASK_ID: "t-1", sc.NUM_GAUSSIANS: 5, "gen3d.attributes.n": 1.5, "gen3d.artifact.ply.size": 7}

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import json
+import signal
 import subprocess
 import sys
 import threading
@@ -372,3 +375,144 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert [(s["name"], s["attributes"]) for s in ended] == [("done", {"n": 1})]
     assert record["generation"]["attributes"] == {"a": 1}
     assert record["generation"]["output"]["num_gaussians"] == 3
+
+
+@pytest.mark.parametrize(
+    ("values", "last"),
+    [((1, None, 2), 2), ((1, [1], 3), 3), (([1], 2, {"a": 1}), {"a": 1}), ((1, None), None)],
+)
+@pytest.mark.parametrize("ends", [True, False])
+def test_of_an_attribute_the_last_value_counts_whatever_its_kind(data_dir, values, last, ends):
+    code = """
+import json, os, sys, otel_gen
+otel_gen.configure(data_dir=sys.argv[1], registry=None, feedback_timeout=0)
+with otel_gen.generation() as gen:
+    with gen.stage("s") as stage:
+        for value in json.loads(sys.argv[2]):
+            gen.set(x=value)
+            stage.set(x=value)
+    if sys.argv[3] == "False":
+        os.kill(os.getpid(), 9)
+assert otel_gen.shutdown()
+"""
+    command = [sys.executable, "-c", code, str(data_dir), json.dumps(values), str(ends)]
+    assert subprocess.run(command, check=False, timeout=60).returncode == (0 if ends else -9)
+    recover(str(data_dir))
+    (record,) = lines(data_dir)
+    assert record["generation"]["attributes"] == {"x": last}
+    assert record["generation"]["stages"][0]["attributes"] == {"x": last}
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_words_that_fit_one_by_one_are_all_on_record_however_many(data_dir, ends):
+    code = """
+import os, sys, otel_gen
+otel_gen.configure(data_dir=sys.argv[1], registry=None, feedback_timeout=0)
+with otel_gen.generation(prompt="p" * 60_000, task_id="t") as gen:
+    for n in range(40):
+        gen.set(**{f"k{n}": f"{n} " + "v" * 12_000})
+    gen.set(k0="last")
+    gen.withheld("clip_below_threshold", value=0.1)
+    if sys.argv[2] == "False":
+        os.kill(os.getpid(), 9)
+assert gen.durable and otel_gen.shutdown()
+"""
+    command = [sys.executable, "-c", code, str(data_dir), str(ends)]
+    assert subprocess.run(command, check=False, timeout=60).returncode == (0 if ends else -9)
+    recover(str(data_dir))
+    (record,) = lines(data_dir)
+    assert record["task"]["prompt"] == "p" * 60_000
+    own = record["generation"]["attributes"]
+    assert own == {f"k{n}": f"{n} " + "v" * 12_000 for n in range(1, 40)} | {"k0": "last"}
+    outcome = "withheld" if ends else "interrupted"
+    assert (record["outcome"], record["metadata"]["task_id"]) == (outcome, "t")
+    assert "truncated" not in record["metadata"]
+
+
+@pytest.mark.parametrize(
+    "say",
+    [
+        lambda gen: gen.enhanced_prompt("x" * 70_000),
+        lambda gen: gen.enhanced_prompt("x", negative="é" * 40_000),
+        lambda gen: gen.failed("crash", "m" * 5_000),
+        lambda gen: gen.withheld("r" * 2_000),
+        lambda gen: gen.stage("s", **{f"k{n}": "v" * 16_000 for n in range(20)}).__enter__().finish(None),
+    ],
+)
+def test_what_is_cut_says_so(configured, say):
+    with otel_gen.generation(prompt="x") as gen:
+        say(gen)
+    assert the_record(configured)["metadata"]["truncated"] is True
+
+
+@pytest.mark.parametrize("attempt", [2**63, 1e300, 10**9 + 1, -1])
+def test_a_number_that_no_index_holds_makes_one_line_and_no_more(data_dir, attempt):
+    otel_gen.configure(data_dir=data_dir, registry=None, feedback_timeout=0, undecided_keep=1e300)
+    for _ in range(2):
+        with otel_gen.generation(task_id="t", attempt=attempt) as gen:
+            gen.output(ply=PLY)
+            gen.submitted()
+    until(lambda: len(lines(data_dir)) == 2)
+    records = settled(data_dir).values()
+    assert len(lines(data_dir)) == 2
+    assert [record["metadata"]["attempt"] for record in records] == [1, 2]
+    assert all(record["generation"]["output"]["undecided"]["until"] > "2250" for record in records)
+
+
+def test_unknown_and_other_keywords_raise_nothing_and_lose_nothing(configured):
+    with otel_gen.generation(task_type="TEXT-TO-3D") as gen:
+        with gen.stage(name="sdxl", steps=4), otel_gen.stage(name="inner"):
+            pass
+        gen.enhanced_prompt("better", negative_prompt="worse", model="t5")
+    assert otel_gen.shutdown(None)
+    (record,) = lines(configured)
+    generation = record["generation"]
+    assert sorted(stage["name"] for stage in generation["stages"]) == ["inner", "sdxl"]
+    assert (generation["negative_prompt"], generation["attributes"]) == ("worse", {"model": "t5"})
+
+
+@pytest.mark.parametrize("word", [True, 1, "true", "1", "Yes"])
+def test_a_failed_validation_is_never_accepted_however_it_is_said(waiting, word):
+    with otel_gen.generation(task_type="TEXT-TO-3D") as gen:
+        gen.submitted()
+    assert otel_gen.feedback(gen.id, score=0.9, validation_failed=word)
+    record = the_record(waiting)
+    assert (record["outcome"], record["validator_feedback"]["validation_failed"]) == ("rejected", True)
+
+
+class Late(Exception):  # noqa: N818 - the application's own word
+    """What the application's time-out raises."""
+
+
+@pytest.mark.parametrize("kind", ["function", "method", "partial", "object"])
+def test_what_a_signal_handler_raises_reaches_the_application_wherever_it_falls(configured, kind):
+    class Alarm:
+        fired = 0
+
+        def ring(self, *_):
+            self.fired += 1
+            raise Late
+
+        __call__ = ring
+
+    alarm = Alarm()
+    handlers = {
+        "function": lambda *_: alarm.ring(), "method": alarm.ring,
+        "partial": functools.partial(alarm.ring), "object": alarm,
+    }  # fmt: skip
+    before = signal.signal(signal.SIGALRM, handlers[kind])
+    try:
+        for n in range(300):
+            with pytest.raises(Late):
+                signal.setitimer(signal.ITIMER_REAL, 2e-5 * (n % 30 + 1))
+                with otel_gen.generation(prompt="x") as gen, gen.stage("s"):
+                    gen.withheld("x")
+                time.sleep(20)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert alarm.fired == 300
+    with otel_gen.generation(prompt="last") as gen:
+        gen.withheld("x")
+    assert gen.durable
+    assert gen.id in settled(configured)

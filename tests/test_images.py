@@ -110,3 +110,18 @@ def test_without_image_storage_the_hash_stays(data_dir):
     otel_gen.configure(data_dir=data_dir, registry=None, feedback_timeout=0, store_images=False)
     task = recorded(data_dir, task_type="IMAGE-TO-3D", prompt=TEXT)["task"]
     assert (task["base64_image_hash"], task["image_file_path"]) == (HASH, None)
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+def test_a_prompt_in_any_buffer_is_the_image_of_an_image_task(configured, kind):
+    with otel_gen.generation(task_type="IMAGE-TO-3D", prompt=kind(PNG)) as gen:
+        gen.withheld("x")
+    task = the_record(configured)["task"]
+    assert (configured / task["image_file_path"]).read_bytes() == PNG
+
+
+def test_the_length_of_a_prompt_in_bytes_is_the_number_of_bytes(configured):
+    with otel_gen.generation(task_type="TEXT-TO-3D", prompt=b"a red chair"):
+        pass
+    task = the_record(configured)["task"]
+    assert (task["prompt"], task["prompt_length"]) == (None, 11)
