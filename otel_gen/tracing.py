@@ -128,7 +128,8 @@ def provider_now() -> Any:
     """Give the application's provider; None where a variable names one that cannot be loaded."""
     try:
         return trace.get_tracer_provider()
-    except Exception:  # noqa: BLE001 - a wrong variable must not cost a record
+    except Exception as error:  # noqa: BLE001 - a wrong variable must not cost a record
+        raise_a_signals(error)
         return None
 
 
