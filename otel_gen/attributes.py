@@ -12,6 +12,7 @@ from typing import Any
 from otel_gen import sanitize
 from otel_gen import semconv as sc
 from otel_gen.events import canonical
+from otel_gen.scalars import INT64_MAX, INT64_MIN
 from otel_gen.settings import Settings
 
 Attributes = dict[str, Any]
@@ -19,7 +20,6 @@ Attributes = dict[str, Any]
 MAX_PROMPT = 65_536
 _MAX_CUSTOM = 16_384
 _SHORT, _FEW = 128, 64
-_INT64 = 1 << 63
 _MOST_ATTEMPTS = 10**9
 
 
@@ -64,8 +64,15 @@ def _plain_number(value: Any) -> bool:
     """Tell what is its own clean value: a bool, a finite number of 64 bits."""
     kind = type(value)
     if kind is int:
-        return bool(-_INT64 <= value < _INT64)
+        return bool(INT64_MIN <= value <= INT64_MAX)
     return kind is bool or (kind is float and isfinite(value))
+
+
+def whole(value: Any, least: int = 0, most: int = INT64_MAX) -> int | None:
+    """Take a whole number within bounds, else None."""
+    found = sanitize.number(value)
+    fits = found is not None and least <= found <= most and float(found).is_integer()
+    return int(found) if found is not None and fits else None
 
 
 @lru_cache(maxsize=64)
@@ -97,7 +104,7 @@ def prompt_text(value: Any) -> Attributes:
     if found is None:
         return {sc.PROMPT_LENGTH: len(value) if type(value) in (bytes, bytearray) else 0}
     attributes: Attributes = {sc.PROMPT: found, sc.PROMPT_LENGTH: str.__len__(value)}
-    return attributes | ({sc.TRUNCATED: True} if len(found) != str.__len__(value) else {})
+    return attributes | marked_cut(value, found)
 
 
 def caption(task_type: Any, prompt: Any, length: int) -> Attributes:
@@ -118,7 +125,7 @@ def task_id(value: Any) -> str | None:
 
 def attempt(value: Any) -> int | None:
     """Take the number of an attempt; one too large to be one counts by itself instead."""
-    return _positive(value, 1, _MOST_ATTEMPTS)
+    return whole(value, 1, _MOST_ATTEMPTS)
 
 
 def custom(keywords: Mapping[str, Any]) -> Attributes:
@@ -158,24 +165,24 @@ def other_form(key: str) -> str | None:
 
 def enhanced(prompt: Any, negative: Any, own: Mapping[str, Any] | None = None) -> Attributes:
     """Describe the prompt after enhancement. `own`: the caller's own attributes."""
+    prompts = sanitize.text(prompt, MAX_PROMPT), sanitize.text(negative, MAX_PROMPT)
     found = {
-        sc.ENHANCED_PROMPT: sanitize.text(prompt, MAX_PROMPT),
-        sc.NEGATIVE_PROMPT: sanitize.text(negative, MAX_PROMPT),
-        **marked_cut(prompt, MAX_PROMPT),
-        **marked_cut(negative, MAX_PROMPT),
+        sc.ENHANCED_PROMPT: prompts[0],
+        sc.NEGATIVE_PROMPT: prompts[1],
+        **marked_cut(prompt, prompts[0]),
+        **marked_cut(negative, prompts[1]),
         **(custom(own) if own else {}),
     }
     return {key: value for key, value in found.items() if value is not None}
 
 
-def marked_cut(value: Any, limit: int) -> Attributes:
-    """Say that a text is cut, where it is longer than its limit."""
-    found = sanitize.text(value, limit)
-    return {} if found is None or len(found) == str.__len__(value) else {sc.TRUNCATED: True}
+def marked_cut(value: Any, kept: str | None) -> Attributes:
+    """Say that a text is cut, where less of it is kept."""
+    return {} if kept is None or len(kept) == str.__len__(value) else {sc.TRUNCATED: True}
 
 
 _OUTPUT: dict[str, tuple[str, Callable[[Any], Any]]] = {
-    "num_gaussians": (sc.NUM_GAUSSIANS, lambda v: _positive(v, 0)),
+    "num_gaussians": (sc.NUM_GAUSSIANS, whole),
     "file_size_mb": (sc.FILE_SIZE_MB, sanitize.number),
     "clip_score": (sc.CLIP_SCORE, sanitize.number),
     "clip_threshold_pass": (sc.CLIP_PASS, sanitize.flag),
@@ -199,12 +206,6 @@ def output(keywords: Mapping[str, Any]) -> Attributes:
         if plain is not None:
             found[key] = plain
     return found | custom(rest) if rest else found
-
-
-def _positive(value: Any, least: int, most: int = _INT64 - 1) -> int | None:
-    found = sanitize.number(value)
-    fits = found is not None and least <= found <= most and float(found).is_integer()
-    return int(found) if found is not None and fits else None
 
 
 def stage_name(name: Any) -> str:

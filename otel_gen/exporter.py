@@ -41,9 +41,7 @@ class JournalExporter(SpanExporter):
         stage = sc.STAGE_NAME in attributes
         payload = encode(event)
         if len(payload) > _ROOM:
-            payload = (
-                bounded(event) if stage else encode(_replaced(event, "attributes", _smallest(attributes)))
-            )
+            payload = bounded(event) if stage else encode(_partial(event))
         return self.journal.append(payload, sheddable=stage)
 
     def take(self, event: Span | Feedback) -> int:
@@ -75,17 +73,17 @@ def bounded(event: Event) -> bytes:
     return payload
 
 
-def _smallest(attributes: dict[str, Any]) -> dict[str, Any]:
-    """Take the smallest attributes, as many as fit: who, what and when are among them."""
-    sizes = {key: len(encode({key: value})) for key, value in attributes.items()}
+def _partial(root: Span) -> Event:
+    """Keep the smallest attributes of a root, as many as fit: who, what and when are among them."""
+    sizes = {key: len(encode({key: value})) for key, value in root.attributes.items()}
     kept: dict[str, Any] = {sc.PARTIAL: True}
     room = _ROOM // 2
     for key in sorted(sizes, key=sizes.__getitem__):
         room -= sizes[key]
         if room < 0:
             break
-        kept[key] = attributes[key]
-    return kept
+        kept[key] = root.attributes[key]
+    return _replaced(root, "attributes", kept)
 
 
 def _shortened(attributes: dict[str, Any], excess: int) -> dict[str, Any]:

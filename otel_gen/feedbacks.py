@@ -71,14 +71,13 @@ def refused(reason: str) -> FeedbackResult:
 def event(generation_id: Any, keywords: dict[str, Any], wall: int, boot: int) -> Feedback | None:
     """Make a feedback event of what a caller gave; None for a malformed id."""
     task_id = keywords.pop("task_id", None)
+    known = task = ""
     if generation_id is not None:
-        known, task = (sanitize.text(generation_id, 64) or "").lower(), ""
-        if not valid_id(known):
-            return None
+        known = (sanitize.text(generation_id, 64) or "").lower()
     else:
-        known, task = "", attrs.task_id(task_id) or ""
-        if not task:
-            return None
+        task = attrs.task_id(task_id) or ""
+    if not (task or valid_id(known)):
+        return None
     moment = _moment(keywords.pop("feedback_time", None))
     given = keywords.pop("score", None)
     given = keywords.get("task_fidelity_score") if given is None else given

@@ -1,8 +1,7 @@
 """Fold: events of one generation, in any process, become its state.
 
 A whole root span replaces what its start and notes said, one that was too large adds to them; notes behind it
-add to it. A stage that
-began and has no span counts as interrupted once its worker is gone.
+add to it. A stage that began and has no span counts as interrupted once its worker is gone.
 """
 
 from __future__ import annotations

@@ -17,13 +17,13 @@ from otel_gen import attributes as attrs
 from otel_gen import sanitize
 from otel_gen import semconv as sc
 from otel_gen.events import Feedback, Span, canonical
+from otel_gen.scalars import INT64_MAX
 
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _FEEDBACK = ("score", "invalid", "said", "validator_uid", "task_id", "event_id", "given_unix_nano")
 _JSON = sc.FEEDBACK_JSON[len(sc.FEEDBACK_PREFIX) :]
 _SCORE, _INVALID, _GIVEN, _VALIDATOR_UID = (sc.FEEDBACK_PREFIX + name for name in _FEEDBACK[:4])
 _GIVEN_AT = sc.FEEDBACK_PREFIX + "given_unix_nano"
-_LATEST = (1 << 63) - 1
 _LONGEST = 1e9  # seconds
 _SAID = ("submitted", "withheld", "failed", "cancelled")
 
@@ -72,7 +72,7 @@ def span_event(span: ReadableSpan, boot: int, attributes: dict[str, Any]) -> Spa
 
 
 def _moment(ns: int | None) -> int:
-    return min(max(ns or 0, 0), _LATEST)
+    return min(max(ns or 0, 0), INT64_MAX)
 
 
 def _is_feedback(span: ReadableSpan) -> bool:
@@ -143,8 +143,7 @@ def _text(value: Any) -> str | None:
 
 
 def _whole(value: Any) -> int | None:
-    found = sanitize.number(value) if type(value) in (int, float) else None
-    return int(found) if found is not None and 0 <= found <= _LATEST and float(found).is_integer() else None
+    return attrs.whole(value) if type(value) in (int, float) else None
 
 
 def _seconds(value: Any) -> float | None:

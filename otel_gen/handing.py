@@ -26,9 +26,8 @@ class Handing(Scope):
         super().__init__(capture, attributes)
         self._lock = threading.RLock()
         self.jobs: list[Job] = []
-        self._inspected: dict[
-            str, str
-        ] = {}  # attributes that nobody said -> kind of the artifact that shows them
+        # attributes that nobody said -> the kind of the artifact that shows them
+        self._inspected: dict[str, str] = {}
         self._shed_kind = ""
         self.ended = False
         self.ticket = 0

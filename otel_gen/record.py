@@ -78,12 +78,11 @@ def _metadata(gen: Generation, attempt: int) -> Record:
         "span_id": head.span_id,
         "trace_flags": head.flags,
     }
-    cut = got(sc.TRUNCATED) or any(sc.TRUNCATED in stage.attributes for stage in gen.stages.values())
-    return (
-        metadata
-        | ({"truncated": True} if cut else {})
-        | ({"source": got(sc.SOURCE)} if got(sc.SOURCE) else {})
-    )
+    if got(sc.TRUNCATED) or any(sc.TRUNCATED in stage.attributes for stage in gen.stages.values()):
+        metadata["truncated"] = True
+    if got(sc.SOURCE):
+        metadata["source"] = got(sc.SOURCE)
+    return metadata
 
 
 def _task(attributes: dict[str, Any], paths: dict[str, str]) -> Record:

@@ -21,7 +21,7 @@ STRUCTURED: Final = "gen3d.json."
 TRUNCATED: Final = "gen3d.truncated"
 """True where values were cut: longer than a text may be, or than one journal frame."""
 PARTIAL: Final = "gen3d.partial"
-"""In the journal alone: this root span names only what changed little; its begin and its notes hold the rest."""
+"""In the journal alone: this root span holds its smallest attributes, its begin and its notes the rest."""
 
 # --- the root span, `generation` -----------------------------------------------------------------
 GENERATION_SPAN: Final = "generation"

@@ -61,6 +61,11 @@ class Job:
     shed: str = ""
     head: bytes = b""
 
+    @property
+    def stopped(self) -> bool:
+        """Tell whether nobody wants its bytes any more."""
+        return self.cancelled or self.superseded
+
     def finish(self) -> None:
         """Say that staging has ended; wakes whoever waits."""
         self.finished.set()
@@ -154,7 +159,7 @@ class Stager:
             job.source = job.source()
         total = 0
         for chunk in _read(job.source):
-            if job.cancelled or job.superseded:
+            if job.stopped:
                 return
             if not job.head:
                 job.head = bytes(chunk[: self.HEAD])
@@ -169,7 +174,7 @@ class Stager:
         digest = hashlib.sha256()
         for chunk in self._chunks(job):
             digest.update(chunk)
-        if not (job.cancelled or job.superseded):
+        if not job.stopped:
             job.digest = digest.hexdigest()
 
     def _write(self, job: Job) -> None:
@@ -184,7 +189,7 @@ class Stager:
             return
         try:
             job.shed = self._fill(job, fd) or job.shed
-            if job.cancelled or job.superseded or job.shed:
+            if job.stopped or job.shed:
                 return
             name = f"{job.digest}.{part[:8]}.{job.extension}"
             folder.rename(part, name)
@@ -199,7 +204,7 @@ class Stager:
         digest = hashlib.sha256()
         try:
             failed = self._pour(job, fd, digest)
-            job.digest = "" if job.cancelled or job.superseded else digest.hexdigest()
+            job.digest = "" if job.stopped else digest.hexdigest()
             if job.digest and not (failed or job.shed):
                 os.fsync(fd)
         finally:

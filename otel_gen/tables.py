@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from otel_gen.scalars import INT64_MAX
 from otel_gen.tombs import MARK
 
 VERSION: Final = "2"
-_INT64: Final = 1 << 63
 TABLES: Final = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS delivered (
@@ -61,7 +61,7 @@ class Delivered:
     def __post_init__(self) -> None:
         """Refuse what the index could not hold, before a line is written that it cannot mark."""
         numbers = (self.attempt, self.start, self.submitted or 0, self.submitted_boot, self.validator or 0)
-        if any(abs(number) >= _INT64 for number in numbers):
+        if any(abs(number) > INT64_MAX for number in numbers):
             raise ValueError(f"a number of generation {self.id} does not fit into 64 bits")
 
     @property

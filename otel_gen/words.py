@@ -25,9 +25,9 @@ def submitted(uid: int | None, wall: int, own: Mapping[str, Any] | None = None) 
 
 def withheld(reason: Any, value: Any = None, own: Mapping[str, Any] | None = None) -> Attributes:
     """Say that the own gate kept the result back, and why."""
-    text = sanitize.text(reason, _MAX_REASON) or "withheld"
-    found = {sc.REJECTION_REASON: text, sc.REJECTION_VALUE: sanitize.number(value)}
-    return _said("withheld", own, found | marked_cut(reason, _MAX_REASON))
+    text = sanitize.text(reason, _MAX_REASON)
+    found = {sc.REJECTION_REASON: text or "withheld", sc.REJECTION_VALUE: sanitize.number(value)}
+    return _said("withheld", own, found | marked_cut(reason, text))
 
 
 def failed(
@@ -41,7 +41,7 @@ def failed(
         sc.ERROR_STACK: sanitize.text(stack, _MAX_STACK),
         sc.ERROR_STAGE: sanitize.text(stage, _MAX_NAME),
     }
-    return _said("failed", own, found | marked_cut(message, _MAX_MESSAGE))
+    return _said("failed", own, found | marked_cut(message, found[sc.ERROR_MESSAGE]))
 
 
 def raised(failure: Failure, stage: str | None, known: Attributes) -> Attributes:
