@@ -6,6 +6,7 @@ The first thread finds out whether there is a GPU; where there is none it says s
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -106,8 +107,10 @@ class Gpu:
     def _go(self) -> None:
         self._wake.set()
         if self._thread is None and not self._stop.is_set():
-            self._thread = threading.Thread(target=self._run, name="otel_gen-gpu", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="otel_gen-gpu", daemon=True)
+            with contextlib.suppress(RuntimeError):  # no more threads today: the next stage tries again
+                thread.start()
+                self._thread = thread
 
     def _run(self) -> None:
         devices = self._devices or self._look()

@@ -45,13 +45,14 @@ class Journal:
         self._numbers = itertools.count(1)
         self._last = self._synced = self._wanted = 0
         self._backlog = Backlog()
-        self._busy = self._stalled = self._poisoned = self._closing = self._closed = False
+        self._busy = self._stalled = self._poisoned = self._begun = self._closing = self._closed = False
         self._waiting: list[tuple[int, Callable[[], None]]] = []
         self._wake = Bell()
         self._thread: threading.Thread | None = None
         self._counts: Counter[tuple[str, str]] = Counter()
         self.announced = Announced(self._wake.ring)
         self.on_start: Callable[[], None] = lambda: None
+        """Called by the syncer before its first cycle, and again until nothing is raised."""
 
     # --- what callers do ---------------------------------------------------------------------------
     def append(self, payload: bytes, *, sheddable: bool = False) -> int:
@@ -154,11 +155,10 @@ class Journal:
                     thread.start()
                 except RuntimeError:  # no more threads today: the next event tries again
                     self._thread = None
-                    return
-                self.on_start()
 
     def _run(self) -> None:
         while not self._closing:
+            self._begin()
             self._wake.wait(self._pause())
             try:
                 self._cycle()
@@ -167,6 +167,19 @@ class Journal:
                     1  # without a wake-up: it comes back at its own pace
                 )
         self._finish()
+
+    def begin_again(self) -> None:
+        """Have `on_start` called, by the syncer where there is one, else by the one that comes."""
+        self._begun = False
+        self._wake.ring()
+
+    def _begin(self) -> None:
+        if not self._begun:
+            self._begun = True
+            try:
+                self.on_start()
+            except Exception:  # noqa: BLE001 - no more threads today, for one: the next cycle tries again
+                self._begun = False
 
     def _pause(self) -> float:
         if self._backlog.bytes or self._poisoned:

@@ -49,10 +49,11 @@ class LeaderThread:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start the thread, once; again it is a call to look at once."""
+        """Start the thread, once; again it is a call to look at once. Raises RuntimeError where there is no thread."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="otel_gen-leader", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="otel_gen-leader", daemon=True)
+            thread.start()
+            self._thread = thread
         else:
             self._wake.ring()
 
@@ -76,6 +77,8 @@ class LeaderThread:
             with contextlib.suppress(Exception):
                 self._after(self._leader is not None)
             self._wake.wait(self._pause or (self.PASS if self._leader is not None else self.TRY))
+        with contextlib.suppress(Exception), self._step:  # stop() may not have waited for the last pass
+            self._step_down()
 
     def hurry(self) -> None:
         """Give the interpreter lock away no more: the application waits for the last records."""

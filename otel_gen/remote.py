@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 import time
@@ -139,8 +140,12 @@ class Remote:
     def _start(self) -> None:
         with self._starting:
             if self._thread is None or not self._thread.is_alive():  # a forked child has none
-                self._thread = threading.Thread(target=self._run, name="otel_gen-remote", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="otel_gen-remote", daemon=True)
+                with contextlib.suppress(
+                    RuntimeError
+                ):  # no more threads today: the next feedback tries again
+                    thread.start()
+                    self._thread = thread
 
     def _run(self) -> None:
         pause = _FIRST_PAUSE

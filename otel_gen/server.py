@@ -78,8 +78,9 @@ class MetricsPort:
     def start(self) -> None:
         """Start the thread, once; naming this machine, as every HTTP server does, may wait for a resolver."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="otel_gen-metrics", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="otel_gen-metrics", daemon=True)
+            thread.start()
+            self._thread = thread
 
     def stop(self, timeout: float) -> None:
         """Serve no more."""

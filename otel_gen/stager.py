@@ -89,9 +89,12 @@ class Stager:
     def __init__(self, open_folder: Callable[[], Folder]) -> None:
         self._open_folder = open_folder
         self._folder: Folder | None = None
+        self._past: list[Folder] = []
+        """Folders that were removed; a thread may still have one in hand."""
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
-        self._lock = threading.Lock()  # guards _folder, _threads, _waiting
+        # Guards _folder, _threads, _waiting; a signal handler may hand something over while it is held.
+        self._lock = threading.RLock()
         self._waiting = 0
         self.closed = False
 
@@ -102,19 +105,25 @@ class Stager:
             if closed or self._waiting + job.weight > self.MAX_WAITING:
                 job.cancelled, job.shed = True, "backlog"
             self._waiting += job.weight
-            if len(self._threads) < self.THREADS and not closed:
-                thread = threading.Thread(target=self._run, name="otel_gen-stager", daemon=True)
-                self._threads.append(thread)
-                thread.start()
             if not closed:
                 self._queue.put(job)
+                self._add_thread()
         if closed:
             self._do(job)
+
+    def _add_thread(self) -> None:
+        if len(self._threads) < self.THREADS:
+            thread = threading.Thread(target=self._run, name="otel_gen-stager", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                return  # no more threads today: the next job tries again
+            self._threads.append(thread)
 
     def discard(self, job: Job) -> None:
         """Remove what a job staged, which nothing refers to any more; what is left is swept later."""
         name, job.name = job.name, ""
-        if name:
+        if name and not self.closed:
             with contextlib.suppress(OSError, StorageError):
                 self._staging().unlink(name)
 
@@ -127,6 +136,26 @@ class Stager:
                 self._queue.put(None)
         for thread in self._threads:
             thread.join(max(until - time.monotonic(), 0))
+        if not self._threads:
+            self._work_off(until)
+        if not any(thread.is_alive() for thread in self._threads):
+            self._let_go()
+
+    def _work_off(self, until: float) -> None:
+        """Do what waits for a thread that never was; what the time is too short for is given up."""
+        with contextlib.suppress(queue.Empty):
+            while job := self._queue.get_nowait():
+                if time.monotonic() > until:
+                    job.cancelled = True
+                self._do(job)
+
+    def _let_go(self) -> None:
+        with self._lock:
+            folders, self._past = [*self._past, self._folder], []
+            self._folder = None
+        for folder in folders:
+            if folder is not None:
+                folder.close()
 
     def _run(self) -> None:
         while (job := self._queue.get()) is not None:
@@ -228,8 +257,12 @@ class Stager:
 
     def _staging(self) -> Folder:
         with self._lock:
-            if self._folder is None or os.fstat(self._folder.fd).st_nlink == 0:
+            old = self._folder
+            if old is None or old.gone():
                 self._folder = self._open_folder()
+                if old is not None:
+                    self._past.append(old)
+            assert self._folder is not None  # noqa: S101 - opened just now, or before
             return self._folder
 
 

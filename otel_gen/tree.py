@@ -6,7 +6,7 @@ import os
 
 from otel_gen.clock import Clock, boot_id
 from otel_gen.errors import StorageError
-from otel_gen.files import Folder
+from otel_gen.files import Folder, closed_on_failure
 from otel_gen.flock import Flock
 
 DOT = ".otel_gen"
@@ -20,11 +20,12 @@ class Tree:
     def __init__(self, path: str, *, create: bool = True) -> None:
         self.path = path
         self._open: list[Folder] = []
-        self.root = self._keep(Folder.root(path, create=create))
-        self.dot = self._keep(self.root.sub(DOT, create=create))
-        self.segments = self._keep(self.dot.sub("segments", create=create))
-        self.staging = self._keep(self.dot.sub("staging", create=create))
-        self.quarantine = self._keep(self.dot.sub("quarantine", create=create))
+        with closed_on_failure(self):
+            self.root = self._keep(Folder.root(path, create=create))
+            self.dot = self._keep(self.root.sub(DOT, create=create))
+            self.segments = self._keep(self.dot.sub("segments", create=create))
+            self.staging = self._keep(self.dot.sub("staging", create=create))
+            self.quarantine = self._keep(self.dot.sub("quarantine", create=create))
 
     def _keep(self, folder: Folder) -> Folder:
         self._open.append(folder)

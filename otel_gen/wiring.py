@@ -57,7 +57,7 @@ class Runtime:
         self.watch = Watch(settings, self.snapshot, clock)
         self.leading = LeaderThread(self._tree, clock, after=self._after_pass, idle=self._idle)
         self.port = None if settings.metrics_port is None else MetricsPort(self._serve)
-        self._beginning = threading.Lock()
+        self._beginning = threading.RLock()
         self.journal.on_start = self.begin
         if leads:
             self.lead()
@@ -66,11 +66,10 @@ class Runtime:
     def lead(self) -> None:
         """Let this process be the leader, from its first event on."""
         self.leads = True
-        if self.journal.last:
-            self.leading.start()
+        self.journal.begin_again()
 
     def begin(self) -> None:
-        """Start the threads, once; each of them returns at once."""
+        """Start the threads, once. Raises RuntimeError where one cannot be had today; call it again then."""
         with self._beginning:
             if self.leads:
                 self.leading.start()
@@ -97,16 +96,12 @@ class Runtime:
         return Tree(self.settings.data_dir)
 
     def _segments(self) -> Folder:
-        tree = self._tree()
-        folder = tree.segments.sub(".", create=False)
-        tree.close()
-        return folder
+        with contextlib.closing(self._tree()) as tree:
+            return tree.segments.sub(".", create=False)
 
     def _staging(self) -> Folder:
-        tree = self._tree()
-        folder = tree.staging.sub(".", create=False)
-        tree.close()
-        return folder
+        with contextlib.closing(self._tree()) as tree:
+            return tree.staging.sub(".", create=False)
 
     def _header(self, worker: str) -> bytes:
         return encode(Header(worker, boot_id(), os.getpid(), self.clock.wall(), self._policy))

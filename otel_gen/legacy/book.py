@@ -7,6 +7,7 @@ any -> closed: by finalize_generation, at shutdown, or when nothing was heard of
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import queue
@@ -56,6 +57,7 @@ class Book:
         self._verdicts: OrderedDict[str, None] = OrderedDict()
         self.last = ""
         """The generation that was finalised last."""
+        capture.closing.append(self.close_all)
 
     # --- what the logger asks --------------------------------------------------------------------------
     def start(self, keywords: dict[str, Any]) -> str:
@@ -157,9 +159,10 @@ class Book:
     # --- what nobody closes --------------------------------------------------------------------------------
     def _watch(self) -> None:
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="otel_gen-legacy", daemon=True)
-            self._thread.start()
-            self.capture.closing.append(self.close_all)
+            thread = threading.Thread(target=self._run, name="otel_gen-legacy", daemon=True)
+            with contextlib.suppress(RuntimeError):  # no more threads today: the next call tries again
+                thread.start()
+                self._thread = thread
 
     def _run(self) -> None:
         while True:
