@@ -10,11 +10,12 @@ import math
 import os
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable
 
 from otel_gen import events
 from otel_gen.errors import StorageError
-from otel_gen.files import Folder
+from otel_gen.files import Folder, close_inherited
 from otel_gen.segment import SUFFIX, Writer
 
 
@@ -33,6 +34,8 @@ class Chain:
         self._unsynced: list[Writer] = []
         self._folder: Folder | None = None
         self._overdue = math.inf
+        self._made: deque[str] = deque(maxlen=4)
+        """The last names; the lock of one that is being made is known by its name alone."""
         self.written = 0
         """The ticket that was written last."""
 
@@ -72,7 +75,9 @@ class Chain:
     def _make(self, size: int) -> Writer:
         if self._folder is None:
             self._folder = self.open_folder()
-        writer = Writer(self._folder, uuid.uuid4().hex, size)
+        name = uuid.uuid4().hex
+        self._made.append(name)
+        writer = Writer(self._folder, name, size)
         try:
             writer.put(0, self._header())
         except BaseException:
@@ -165,10 +170,18 @@ class Chain:
             _seal(self.newest, closed=True)
             self.ends[self.newest.name + SUFFIX] = self.newest.offset
 
-    def close(self, *, unlink_spare: bool) -> None:
+    def close(self) -> None:
         """Let every file and lock go."""
-        if self.spare is not None and unlink_spare:
+        if self.spare is not None:
             self.spare.abandon()
+        self._close_files()
+
+    def forget(self) -> None:
+        """In a forked child: close every file, one that the parent was just making too; nothing is removed."""
+        self._close_files()
+        close_inherited(*self._made)
+
+    def _close_files(self) -> None:
         for writer in (*self.old, self.newest, self.spare):
             if writer is not None:
                 writer.close()

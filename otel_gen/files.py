@@ -6,6 +6,7 @@ umask, names are single components, and what is not a plain file with one name i
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -46,6 +47,20 @@ def closed_on_failure(what: Closable) -> Iterator[None]:
     except BaseException:
         what.close()
         raise
+
+
+def close_inherited(*parts: str) -> None:
+    """In a forked child: close what is open under a path that holds one of these; its parent may have opened it
+    just before, and told nobody yet."""
+    try:
+        descriptors = os.listdir("/proc/self/fd")
+    except OSError:
+        return  # no Linux: the child keeps it open
+    for fd in map(int, descriptors):
+        with contextlib.suppress(OSError):  # the listing itself is closed by now
+            path = os.readlink(f"/proc/self/fd/{fd}")
+            if any(part in path for part in parts):
+                os.close(fd)
 
 
 def _make_durably(path: str) -> None:

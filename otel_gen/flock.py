@@ -14,18 +14,20 @@ class Flock:
     def __init__(self, folder: Folder, name: str) -> None:
         self._folder, self._name = folder, name
         self._fd = -1
+        self._pid = 0
 
     def take(self) -> bool:
         """Try to have the lock, without waiting; true as well where it is held here already."""
-        if self._fd >= 0:
+        if self._fd >= 0 and self._pid == os.getpid():
             return True
+        self.release()
         fd = self._folder.open(self._name, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(fd)
             return False
-        self._fd = fd
+        self._fd, self._pid = fd, os.getpid()
         return True
 
     @property
@@ -34,7 +36,9 @@ class Flock:
         return self._fd
 
     def release(self) -> None:
-        """Let the lock go."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        """Let the lock go, whoever inherited its descriptor; in a forked child, let the descriptor go alone."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            if self._pid == os.getpid():
+                fcntl.flock(fd, fcntl.LOCK_UN)
+            os.close(fd)

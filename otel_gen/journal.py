@@ -278,12 +278,12 @@ class Journal:
             self.chain.end()
         self._sync()
         self._notify()
-        self.chain.close(unlink_spare=True)
+        self.chain.close()
 
     def forget(self) -> None:
         """In a forked child: close inherited descriptors; locks and files stay the parent's."""
         self._closed = True
-        self.chain.close(unlink_spare=False)
+        self.chain.forget()
 
     def hold(self) -> None:
         """Before a fork: keep the lock so that the child inherits no half-done append."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -12,8 +13,9 @@ from typing import Any
 from otel_gen import ballast, commands, index
 from otel_gen.bell import Bell
 from otel_gen.clock import Clock
+from otel_gen.files import close_inherited
 from otel_gen.leader import Leader
-from otel_gen.tree import LeaderLock, Tree
+from otel_gen.tree import DOT, LOCK, LeaderLock, Tree
 
 log = logging.getLogger("otel_gen")
 
@@ -126,7 +128,7 @@ class LeaderThread:
     def _complain(self, error: Exception) -> None:
         """Let the leader go to come back later, and say once a minute why nothing is delivered."""
         full = ballast.is_full(error) or index.is_full(error)
-        if full and self._tree is not None and self._lock is not None and self._lock.fd >= 0:
+        if full and self._tree is not None and self.leads:
             ballast.release(self._tree.dot)
         self._pause = min(max(self._pause * 2, self.PASS), self.WORST)
         with contextlib.suppress(Exception):
@@ -147,18 +149,27 @@ class LeaderThread:
                 last_first.callback(leader.close)
 
     # --- around a fork -----------------------------------------------------------------------------------
-    def before_fork(self, timeout: float) -> bool:
-        """Close the index so that a child inherits no connection; False where a pass was too long."""
+    def hold(self, timeout: float) -> bool:
+        """Before a fork: close the index so that a child inherits no connection; False where a pass was too long."""
         if not self._step.acquire(timeout=timeout):
             return False
         if self._leader is not None:
             self._leader.delivery.index.close()
         return True
 
-    def after_fork_in_parent(self) -> None:
-        """Go on."""
+    def release(self) -> None:
+        """After a fork, in the parent."""
         self._step.release()
 
-    def descriptors(self) -> list[int]:
-        """The descriptors that a child must close: the lock would outlive its leader otherwise."""
-        return [] if self._lock is None or self._lock.fd < 0 else [self._lock.fd]
+    @property
+    def leads(self) -> bool:
+        """Tell whether this process holds the leader's lock."""
+        return self._lock is not None and self._lock.fd >= 0
+
+    def forget(self) -> None:
+        """After a fork, in the child: close the lock, which would outlive its leader otherwise."""
+        if self._lock is not None:
+            with contextlib.suppress(OSError):  # a child that stops here would have no runtime, and hang
+                self._lock.release()
+        if self._tree is not None:
+            close_inherited(os.path.join(os.path.realpath(self._tree.path), DOT, LOCK))

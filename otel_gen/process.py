@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import threading
 import time
@@ -23,6 +24,8 @@ class Process:
         self.lock = threading.RLock()
         self.configured: Runtime | None = None
         self.others: dict[str, Runtime] = {}
+        self.closing: list[Runtime] = []
+        """Those that shutdown() is at: their files are still open."""
         self.hooked = False
 
     def runtimes(self) -> list[Runtime]:
@@ -78,30 +81,56 @@ def shutdown(timeout: float | None = 10.0) -> bool:
     """Stop recording; wait until what is settled of this process is delivered and say whether it is."""
     until = time.monotonic() + (10.0 if timeout is None else timeout)
     with process.lock:
-        runtimes, process.configured, process.others = process.runtimes(), None, {}
+        process.closing += (runtimes := process.runtimes())
+        process.configured, process.others = None, {}
         install.install(None)
-    delivered = [bool(runtime.close(max(until - time.monotonic(), 0.1))) for runtime in runtimes]
+    delivered = []
+    for runtime in runtimes:
+        try:
+            delivered.append(bool(runtime.close(max(until - time.monotonic(), 0.1))))
+        finally:
+            process.closing.remove(runtime)
     pipeline.flush(max(until - time.monotonic(), 0.1))
     return all(delivered)
 
 
+class _Fork(threading.local):
+    """What this thread's fork holds; meanwhile another thread may fork, configure or shut down."""
+
+    def __init__(self) -> None:
+        self.held = contextlib.ExitStack()
+        self.quiet: dict[Runtime, bool] = {}
+
+
+_fork = _Fork()
+
+
 def _before_fork() -> None:
-    for runtime in process.runtimes():
-        runtime.before_fork()
+    _fork.quiet = {}
+    for runtime in (*process.closing, *process.runtimes()):
+        _fork.quiet[runtime] = runtime.hold(_fork.held)
 
 
 def _after_in_parent() -> None:
-    for runtime in process.runtimes():
-        runtime.after_fork_in_parent()
+    _fork.held.close()
 
 
 def _after_in_child() -> None:
     process.lock = threading.RLock()
+    _fork.held = contextlib.ExitStack()  # the locks of another process
+    for runtime in {**_fork.quiet, **dict.fromkeys(process.runtimes())}:
+        runtime.forget()
     configured = process.configured
     if configured is not None:
-        process.configured = configured.in_child()
+        process.configured = _heir(configured)
         install.install(process.configured.capture)
-    process.others = {path: runtime.in_child() for path, runtime in process.others.items()}
+    elif process.closing:
+        install.install(None)
+    process.others, process.closing = {path: _heir(one) for path, one in process.others.items()}, []
+
+
+def _heir(runtime: Runtime) -> Runtime:
+    return runtime.heir(quiet=_fork.quiet.get(runtime, False))
 
 
 def _at_exit() -> None:

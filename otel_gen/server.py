@@ -70,7 +70,6 @@ class MetricsPort:
     def __init__(self, listen: Callable[[], MetricsServer]) -> None:
         self._listen = listen
         self._listening = threading.Lock()  # held while a server is made, so that no fork falls into that
-        self._held = False
         self._stop = threading.Event()
         self._server: MetricsServer | None = None
         self._thread: threading.Thread | None = None
@@ -106,14 +105,13 @@ class MetricsPort:
             log.info("otel_gen serves %s", self._server.url)
 
     # --- around a fork -----------------------------------------------------------------------------------
-    def hold(self, timeout: float) -> None:
-        """Before a fork: wait for a server that is being made."""
-        self._held = self._listening.acquire(timeout=timeout)
+    def hold(self, timeout: float) -> bool:
+        """Before a fork: wait for a server that is being made; tell whether that was in time."""
+        return self._listening.acquire(timeout=timeout)
 
     def release(self) -> None:
         """After a fork, in the parent."""
-        if self._held:
-            self._listening.release()
+        self._listening.release()
 
     def forget(self) -> None:
         """After a fork, in the child: the port stays with the parent."""

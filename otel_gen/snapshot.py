@@ -46,7 +46,6 @@ class Snapshot:
         self._free = (0, 0)
         self._at = -1e9
         self._known = False
-        self._held = False
         self._floor: dict[Key, float] = {}
         self._unread: list[tuple[int, int]] = []
 
@@ -64,14 +63,13 @@ class Snapshot:
             self._at = time.monotonic()
             self._reading.release()
 
-    def hold(self, timeout: float) -> None:
-        """Before a fork: wait for a read under way to close its connection."""
-        self._held = self._reading.acquire(timeout=timeout)
+    def hold(self, timeout: float) -> bool:
+        """Before a fork: wait for a read under way to close its connection; tell whether that was in time."""
+        return self._reading.acquire(timeout=timeout)
 
     def release(self) -> None:
         """After a fork, in the parent."""
-        if self._held:
-            self._reading.release()
+        self._reading.release()
 
     # --- reading ----------------------------------------------------------------------------------------
     def _read(self) -> None:

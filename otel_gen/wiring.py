@@ -61,7 +61,6 @@ class Runtime:
         self.journal.on_start = self.begin
         if leads:
             self.lead()
-        self._forked_safely = True
 
     def lead(self) -> None:
         """Let this process be the leader, from its first event on."""
@@ -156,32 +155,30 @@ class Runtime:
             found.close()
 
     # --- around a fork -----------------------------------------------------------------------------------
-    def before_fork(self) -> None:
-        """Close the index' connections and hold the journal, so that a child inherits neither half-done."""
-        self._forked_safely = self.leading.before_fork(_FORK_WAIT)
-        self.snapshot.hold(_FORK_WAIT)
-        if self.port is not None:
-            self.port.hold(_FORK_WAIT)
+    def hold(self, held: contextlib.ExitStack) -> bool:
+        """Before a fork: close the index' connections and hold the journal; a child inherits neither half-done.
+
+        held: gets what lets go again, in the parent. Tells whether no pass was under way for too long.
+        """
+        quiet = self.leading.hold(_FORK_WAIT)
+        if quiet:
+            held.callback(self.leading.release)
+        if self.snapshot.hold(_FORK_WAIT):
+            held.callback(self.snapshot.release)
+        if self.port is not None and self.port.hold(_FORK_WAIT):
+            held.callback(self.port.release)
         self.journal.hold()
+        held.callback(self.journal.release)
+        return quiet
 
-    def after_fork_in_parent(self) -> None:
-        """Go on."""
-        self.journal.release()
-        self.snapshot.release()
-        if self.port is not None:
-            self.port.release()
-        if self._forked_safely:
-            self.leading.after_fork_in_parent()
-
-    def in_child(self) -> Runtime:
-        """Give a runtime of its own to a forked child; what is inherited is closed, or left alone."""
+    def forget(self) -> None:
+        """In a forked child: close what is inherited, or leave it alone."""
         self.capture.closed = True
         self.journal.forget()
-        for fd in self.leading.descriptors():
-            with contextlib.suppress(OSError):  # a child that stops here would have no runtime, and hang
-                os.close(fd)
+        self.leading.forget()
         if self.port is not None:
             self.port.forget()
-        return Runtime(
-            self.settings, self.clock, leads=self.leads and self._forked_safely, policy=self._policy
-        )
+
+    def heir(self, *, quiet: bool) -> Runtime:
+        """Make the runtime of a forked child; beside a pass in its parent it does not lead."""
+        return Runtime(self.settings, self.clock, leads=self.leads and quiet, policy=self._policy)

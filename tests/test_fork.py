@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import threading
+import time
 
 import pytest
 
 import otel_gen
+from otel_gen import process as forks
+from otel_gen.files import Folder
+from otel_gen.flock import Flock
+from otel_gen.leader import Leader
+from otel_gen.process import process
+from otel_gen.segment import Writer
 from tests.support import lines, python, settled, the_record, until
 
 
@@ -187,3 +195,189 @@ def test_a_child_of_a_process_that_does_not_lead_records_too(configured, tmp_pat
     assert python(FOLLOWER, configured, tmp_path / "other").split() == ["0", "True"]
     kinds = [record["generation"]["attributes"]["kind"] for record in settled(configured).values()]
     assert sorted(kinds) == ["child", "child", "leader", "parent"]
+
+
+# --- what a fork falls into ----------------------------------------------------------------------------------
+def inherited():
+    """What this process has open below a data_dir, as a child that must not outlive its parent's locks."""
+    found = []
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found.append(os.readlink(f"/proc/self/fd/{fd}"))
+    return [path for path in found if path.endswith((".seg", ".spare", "leader.lock"))]
+
+
+def no_lock_is_inherited():
+    assert inherited() == []
+
+
+def free(lock):
+    """Tell whether a lock can be had soon, from another thread than that which left it."""
+    had = []
+
+    def take():
+        had.append(lock.acquire(timeout=20))
+        lock.release()
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    thread.join()
+    return had == [True]
+
+
+def test_two_threads_that_fork_at_once_let_everything_go_again(configured):
+    with otel_gen.generation() as gen:
+        gen.withheld("x")
+    until(lambda: lines(configured))
+    runtime, holds = process.configured, []
+    real = runtime.snapshot.hold
+
+    def hold(timeout):
+        holds.append(timeout)
+        return real(timeout)
+
+    runtime.snapshot.hold = hold
+    forks._before_fork()
+
+    def other():
+        forks._before_fork()
+        forks._after_in_parent()
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    until(lambda: len(holds) == 2)  # it has waited for a pass in vain, and now for the journal
+    time.sleep(0.1)
+    forks._after_in_parent()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert all(map(free, (runtime.leading._step, runtime.snapshot._reading, runtime.journal._lock)))
+    with otel_gen.generation() as gen:
+        gen.withheld("x")
+    assert len(settled(configured)) == 2
+
+
+def test_a_shutdown_in_another_thread_while_this_one_forks_comes_to_its_end(configured):
+    with otel_gen.generation() as gen:
+        gen.withheld("x")
+    forks._before_fork()
+    done = []
+    thread = threading.Thread(target=lambda: done.append(otel_gen.shutdown()))
+    thread.start()
+    until(lambda: process.configured is None)
+    time.sleep(0.1)
+    forks._after_in_parent()
+    thread.join(30)
+    assert done == [True]
+    assert len(lines(configured)) == 1
+
+
+@ignore_fork_warning
+def test_a_child_of_a_process_that_shuts_down_inherits_no_lock(configured, monkeypatch):
+    with otel_gen.generation() as gen:
+        gen.withheld("x")
+    until(lambda: lines(configured))
+    inside, gate, real = threading.Event(), threading.Event(), Leader.step
+
+    def step(leader, now=None):
+        inside.set()
+        assert gate.wait(30)
+        return real(leader, now)
+
+    monkeypatch.setattr(Leader, "step", step)
+    assert inside.wait(30)
+    thread = threading.Thread(target=otel_gen.shutdown)
+    thread.start()
+    until(lambda: process.closing)
+
+    def work():
+        no_lock_is_inherited()
+        assert process.closing == []
+        with otel_gen.generation():
+            assert otel_gen.current_generation() is None
+
+    assert inherited()
+    assert in_child(work) == 0
+    gate.set()
+    thread.join(30)
+
+
+@ignore_fork_warning
+def test_a_child_inherits_no_lock_of_a_segment_that_is_being_made(configured, monkeypatch):
+    inside, gate, real = threading.Event(), threading.Event(), Writer._zero
+
+    def zero(writer, length, at):
+        if threading.current_thread().name == "otel_gen-syncer":
+            inside.set()
+            assert gate.wait(30)
+        real(writer, length, at)
+
+    monkeypatch.setattr(Writer, "_zero", zero)
+    with otel_gen.generation() as gen:
+        gen.withheld("x")
+        assert inside.wait(30)
+        assert [path for path in inherited() if path.endswith(".spare")]
+        assert in_child(no_lock_is_inherited) == 0
+        gate.set()
+    assert len(settled(configured)) == 1
+
+
+@ignore_fork_warning
+def test_a_lock_that_is_let_go_is_free_though_a_child_has_inherited_it(tmp_path):
+    folder = Folder.root(str(tmp_path))
+    held, other = Flock(folder, "a.lock"), Flock(folder, "a.lock")
+    assert held.take()
+    told, tell = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            assert not held.take()  # it is the parent's, whatever the descriptor says
+            os.close(tell)
+            os.read(told, 1)
+            code = 0
+        finally:
+            os._exit(code)
+    time.sleep(0.1)
+    assert not other.take()  # the child has let its copy go, and not the lock
+    held.release()
+    assert other.take()
+    os.close(tell)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    other.release()
+    folder.close()
+
+
+MANY = """
+import os, sys, threading, otel_gen
+from otel_gen.leader import Leader
+real = Leader.step
+def step(leader, now=None):
+    threading.Event().wait(0.06)  # a slow disk: no fork can wait for a pass to end
+    return real(leader, now)
+Leader.step = step
+otel_gen.configure(data_dir=sys.argv[1], registry=None, feedback_timeout=0)
+def one():
+    with otel_gen.generation() as gen, gen.stage("a"):
+        gen.withheld("x")
+def work():
+    for _ in range(15):
+        one()
+        pid = os.fork()
+        if pid == 0:
+            one()
+            os._exit(0)
+        codes.append(os.waitpid(pid, 0)[1])
+codes = []
+threads = [threading.Thread(target=work) for _ in range(3)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join(60)
+print(sum(thread.is_alive() for thread in threads), set(codes), len(codes), otel_gen.shutdown(30))
+"""
+
+
+def test_threads_that_fork_at_once_beside_slow_passes_lose_nothing(data_dir):
+    assert python(MANY, data_dir, timeout=120).split() == ["0", "{0}", "45", "True"]
+    otel_gen.configure(data_dir=data_dir, registry=None, feedback_timeout=0)
+    until(lambda: len(lines(data_dir)) == 90)
