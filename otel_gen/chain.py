@@ -174,14 +174,15 @@ class Chain:
         """Let every file and lock go."""
         if self.spare is not None:
             self.spare.abandon()
-        self._close_files()
+        self.let_all_go()
 
     def forget(self) -> None:
         """In a forked child: close every file, one that the parent was just making too; nothing is removed."""
-        self._close_files()
+        self.let_all_go()
         close_inherited(*self._made)
 
-    def _close_files(self) -> None:
+    def let_all_go(self) -> None:
+        """Close every file, as the end of the process would."""
         for writer in (*self.old, self.newest, self.spare):
             if writer is not None:
                 writer.close()

@@ -23,6 +23,8 @@ class Inbox:
     ) -> None:
         self._view, self._delivery, self._unwritten, self._policy = view, delivery, unwritten, policy
         self._verdicts: list[tuple[Verdict, Source]] = []
+        self._unripe: list[tuple[Verdict, Source]] = []
+        """Verdicts for a task: the attempt they are for may stand in a segment that was read before theirs."""
         self._afterwords: list[tuple[str, Said, Source]] = []
 
     def take(self, source: Source, sequence: int, event: Feedback | Said) -> None:
@@ -32,7 +34,14 @@ class Inbox:
         if isinstance(event, Said):
             self._afterwords.append((place, event, source))
         else:
-            self._verdicts.append((Verdict(event.origin or place, source.boot_id, event), source))
+            verdict = Verdict(event.origin or place, source.boot_id, event)
+            (self._verdicts if event.id else self._unripe).append((verdict, source))
+
+    def ripen(self) -> bool:
+        """Let the verdicts for a task be handed out after one more reading; tell whether there are any."""
+        ripe, self._unripe = self._unripe, []
+        self._verdicts += ripe
+        return bool(ripe)
 
     def hand_out(self, now: Now) -> None:
         """Give everything to its generation; a verdict for one that nobody knows waits, then is set aside."""

@@ -60,6 +60,8 @@ class Leader:
     def step(self, now: Now | None = None) -> int:
         """Read what is new, deliver what is settled, delete what is done; returns the records written."""
         self._read()
+        if self.inbox.ripen():
+            self._read()
         # Not before: what was read would be of the future, and a wait of 0 seconds would last until the next pass.
         now = now or Now(self.clock.wall(), self.clock.boot(), boot_id())
         self.delivery.placing.now = now.wall
@@ -92,16 +94,15 @@ class Leader:
             self.commands.append(event)
 
     def _fold(self, source: Source, event: Word) -> None:
-        if event.id not in self.open and self._is_done(event):
+        if event.id not in self.open and self._is_done(event.id):
             self._discard_late_staging(event)
         else:
-            self.open.take(source, event)
+            gen = self.open.take(source, event)
+            if not self._alive.get(gen.worker, True):  # read late, behind what told of its death
+                self.open.look_at(gen.id)
 
-    def _is_done(self, event: Word) -> bool:
-        """Tell whether the record is written; a start that came after this leader's first pass cannot be."""
-        id_ = event.id
-        if isinstance(event, Started) and self._swept:
-            return False
+    def _is_done(self, id_: str) -> bool:
+        """Tell whether the record is written; a start too may be read after it, behind damage."""
         if id_ not in self._known_done and self.delivery.index.is_delivered(id_):
             self._known_done.add(id_)
         return id_ in self._known_done

@@ -26,7 +26,8 @@ class Source:
     def __init__(self, folder: Folder, name: str) -> None:
         self.name = name
         self.reader = Reader(folder, name)
-        self.worker, self.boot_id, self.policy = "", "", Policy()
+        self.worker, self.boot_id, self.policy = name.removesuffix(SUFFIX), "", Policy()
+        """As its header says; where that is damaged, a worker of its own, whose numbers are nobody else's."""
         self.first = math.inf
         self.begin = self.last = 0
         """The first and the last sequence number that was new here."""
@@ -78,22 +79,32 @@ class View:
                 yield from self._read(source)
 
     def _refresh(self) -> None:
-        names = set(self._folder.names())
+        """Find new segments. Locks are tried before names are listed: all that a dead worker wrote is found then."""
+        new = True
+        while new:
+            for source in self.sources.values():
+                if not source.dead:
+                    source.dead = not source.reader.alive()
+            new = self._look()
+
+    def _look(self) -> bool:
+        """Let go of segments that were deleted and open new ones; tell whether there were any."""
+        names, known = set(self._folder.names()), len(self.sources)
         for name in [name for name in self.sources if name not in names]:
             self.sources.pop(name).reader.close()
+            known -= 1
         for name in names:
             if name.endswith(SUFFIX) and name not in self.sources:
                 self._open(name)
-        for source in self.sources.values():
-            if not source.dead:
-                source.dead = not source.reader.alive()
+        return len(self.sources) > known
 
     def _open(self, name: str) -> None:
+        """Open a segment. Raises OSError where it cannot be had now: what it begins, others end."""
         try:
             source = Source(self._folder, name)
         except FileNotFoundError:
             return
-        except (OSError, StorageError) as error:
+        except (PermissionError, StorageError) as error:  # not ours
             if name not in self._refused:
                 self._refused.add(name)
                 self.unreadable.append((name, 0, str(error)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import signal
@@ -12,6 +13,8 @@ import time
 import pytest
 
 import otel_gen
+from otel_gen import semconv as sc
+from otel_gen.files import Folder
 from otel_gen.recover import recover
 from tests.world import validator
 
@@ -159,3 +162,135 @@ def test_what_is_written_while_a_pass_reads_is_settled_in_that_pass(world):
     world.leader.view.poll = poll
     assert world.step() == 1, "a wait of 0 seconds is over"
     assert gens[0].record["outcome"] == "unscored"
+
+
+# --- what is read late -------------------------------------------------------------------------------------
+def roll(worker):
+    """Have the next event go to a segment of its own."""
+    worker.journal.chain.newest.full = 0
+
+
+def test_what_a_worker_did_while_segments_were_listed_counts_though_it_is_dead(world):
+    worker = world.worker(feedback_timeout=0.0)
+    first = worker.start()
+    world.step()
+    folder, then = world.leader.view._folder, []
+    listed = folder.names
+
+    def names():
+        found = listed()
+        if not then:
+            then.append(roll(worker))
+            first.withheld().end()
+            then.append(worker.start().stage("sdxl", 1.0))
+            worker.die()
+        return found
+
+    folder.names = names
+    for _ in range(2):
+        world.step()
+    assert first.record["outcome"] == "withheld"
+    assert then[1].record["outcome"] == "interrupted"
+    assert [stage["name"] for stage in then[1].record["generation"]["stages"]] == ["sdxl"]
+
+
+@pytest.mark.parametrize("word", ["start", "end"])
+def test_what_is_read_of_a_worker_after_it_was_found_dead_is_looked_at(world, word):
+    worker = world.worker(feedback_timeout=0.0)
+    done = worker.start().withheld().end()
+    world.step()
+    world.leader._alive[worker.journal.worker] = False
+    late = worker.start()
+    if word == "end":
+        late.withheld().end()
+    worker.die()
+    world.step()
+    assert done.record["outcome"] == "withheld"
+    assert late.record["outcome"] == ("interrupted" if word == "start" else "withheld")
+
+
+def test_a_segment_that_cannot_be_opened_today_is_waited_for_and_nothing_is_doubled(world, monkeypatch):
+    worker = world.worker(feedback_timeout=0.0)
+    gen = worker.start().stage("sdxl", 1.0)
+    roll(worker)
+    gen.withheld().end()
+    first = worker.journal.chain.names[0]
+    real = Folder.open
+
+    def no_more_descriptors(folder, name, flags=os.O_RDONLY):
+        if name == first:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return real(folder, name, flags)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "open", no_more_descriptors)
+        with pytest.raises(OSError, match="Too many"):
+            world.leader.step()
+        world.restart()
+    world.step()
+    worker.die()
+    world.step()
+    assert [stage["name"] for stage in gen.record["generation"]["stages"]] == ["sdxl"]
+    assert len(world.lines()) == 1
+    assert world.files(".otel_gen/quarantine") == set()
+
+
+def test_a_start_that_is_read_behind_damage_after_its_record_makes_no_second(world):
+    worker = world.worker(feedback_timeout=0.0)
+    worker.start().withheld().end()
+    gen = worker.start()
+    roll(worker)
+    gen.withheld().end()
+    path = world.path / ".otel_gen" / "segments" / worker.journal.chain.names[0]
+    at = path.read_bytes().index(b"withheld")
+    with path.open("r+b") as file:
+        os.pwrite(file.fileno(), b"?", at)
+    world.step()
+    assert gen.record["outcome"] == "withheld"
+    worker.die()
+    for _ in range(2):
+        world.step()
+    assert sum(line["metadata"]["generation_id"] == gen.id for line in world.lines()) == 1
+
+
+def test_two_segments_with_damaged_headers_are_two_workers(world):
+    gens = []
+    for _ in range(3):
+        worker = world.worker(feedback_timeout=0.0)
+        gens.append(worker.start().withheld().end())
+        if len(gens) < 3:
+            path = world.path / ".otel_gen" / "segments" / worker.journal.chain.names[0]
+            with path.open("r+b") as file:
+                os.pwrite(file.fileno(), b"\xff" * 8, 24)
+        worker.die()
+    for _ in range(2):
+        world.step()
+    assert [gen.record["outcome"] for gen in gens] == ["withheld"] * 3
+    assert len(world.files(".otel_gen/quarantine")) == 2
+
+
+def test_a_verdict_for_a_task_goes_to_the_attempt_that_was_submitted_while_others_were_read(world):
+    worker, judge = world.worker(), world.worker()
+    worker.journal.worker, judge.journal.worker = "0" * 32, "f" * 32  # read in this order
+    first = worker.start(**{sc.TASK_ID: "t"}).submitted().end()
+    judge.feedback(first, said=False)
+    world.step()
+    world.now += 1
+    second = worker.start(**{sc.TASK_ID: "t"})
+    judge.feedback(first, said=False)
+    poll, then = world.leader.view.poll, []
+
+    def meanwhile():
+        for found in poll():
+            yield found
+            if found[0].worker == judge.journal.worker and not then:
+                world.now += 1
+                then.append(second.submitted().end())
+                world.now += 1
+                judge.feedback(None, score=0.9, task_id="t")
+
+    world.leader.view.poll = meanwhile
+    world.step()
+    assert then
+    assert second.record["outcome"] == "accepted"
+    assert first.id not in world.records()

@@ -33,7 +33,7 @@ def test_what_stands_behind_damage_of_a_rolled_segment_is_read_once_its_owner_is
     assert found[:5] == [0, 1, 2, 3, 4]
     assert found[-1] == 99
     assert list(view.damage()) == [], "in a live segment it may still be half visible"
-    journal.forget()
+    journal.chain.let_all_go()
     found += numbers(view)
     assert sorted(found) == [n for n in range(100) if n != 5]
     assert [damage.torn for _, damage in view.damage()] == [False]

@@ -174,7 +174,7 @@ class Worker:
         """Be gone as after kill -9: nothing sealed, the locks free."""
         self.journal._finish = lambda: None
         self.journal.close()
-        self.journal.forget()
+        self.journal.chain.let_all_go()
 
     def count(self, name: str, label: str, n: int) -> None:
         self.put(Counted(name, label, n))
