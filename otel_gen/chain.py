@@ -1,6 +1,7 @@
 """Chain: the segments of one worker, one after the other; an event goes to the newest.
 
-The journal's lock is held around every call that changes which segments there are; the others say so.
+The journal's lock is held around every call that changes which segments there are; those that wait for a disk
+are called without it, by the syncer alone, and say so.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
 
 from otel_gen import events
 from otel_gen.errors import StorageError
@@ -121,37 +124,53 @@ class Chain:
         """Tell whether the newest segment has lost its name."""
         return self.newest is not None and self.newest.gone()
 
-    def rescue(self, after: int) -> bool:
-        """Copy the events behind a ticket into a fresh segment; they keep their numbers, so no reader sees a pair."""
-        lost, fresh = self.unsynced(), None
+    def rescue(self, lock: AbstractContextManager[Any], after: int) -> int | None:
+        """Copy the events behind a ticket into a fresh segment; they keep their numbers, so no reader sees a pair.
+
+        Gives the last ticket that is durable there; None where the disk refuses that too. Events go on meanwhile:
+        called without the lock, which is taken to change segments.
+        """
+        fresh = None
         try:
-            folder = self._reopened()
-            fresh = self._make(sum(writer.offset for writer in lost) + self.size)
-            _copy(lost, fresh, after)
+            folder = self._reopened(lock)
+            with lock:
+                target, ends = self.written, {writer: writer.offset for writer in self._unsynced}
+            fresh = self._make(sum(ends.values()) + self.size)
+            _copy({writer: (0, end) for writer, end in ends.items()}, fresh, after)
             os.fdatasync(fresh.fd)
             folder.sync()  # a directory that cannot be synced shall not fill with copies
             fresh.publish()
             folder.sync()
+            with lock:
+                _copy(
+                    {writer: (ends.get(writer, 0), writer.offset) for writer in self._unsynced}, fresh, after
+                )
+                self._move_to(fresh)
         except (OSError, StorageError):
             if fresh is not None:
                 fresh.abandon()
-            return False
-        for writer in lost:
+            return None
+        return target
+
+    def _move_to(self, fresh: Writer) -> None:
+        for writer in self._unsynced:
             _seal(writer, closed=False)
-        self.old += lost
+        self.old += [writer for writer in self._unsynced if writer not in self.old]
         self._unsynced = [fresh]
         self._take(fresh)
-        return True
 
-    def _reopened(self) -> Folder:
+    def _reopened(self, lock: AbstractContextManager[Any]) -> Folder:
         """Give the folder of segments; a new one where it was removed."""
-        if self._folder is None or self._folder.gone():
-            fresh, old, spare = self.open_folder(), self._folder, self.spare
+        if self._folder is not None and not self._folder.gone():
+            return self._folder
+        fresh = self.open_folder()
+        with lock:
+            old, spare = self._folder, self.spare
             self._folder, self.spare = fresh, None
-            for gone in (spare, old):
-                if gone is not None:
-                    gone.close()
-        return self._folder
+        for gone in (spare, old):
+            if gone is not None:
+                gone.close()
+        return fresh
 
     # --- letting go ------------------------------------------------------------------------------------
     def delivered(self) -> list[Writer]:
@@ -195,8 +214,8 @@ def _seal(writer: Writer, *, closed: bool) -> None:
         writer.put(0, events.encode(events.Sealed(closed=closed)))
 
 
-def _copy(lost: list[Writer], fresh: Writer, after: int) -> None:
-    for writer in lost:
-        for ticket, payload in writer.frames():
+def _copy(stretches: dict[Writer, tuple[int, int]], fresh: Writer, after: int) -> None:
+    for writer, (start, end) in stretches.items():
+        for ticket, payload in writer.frames(start, end):
             if ticket > after:
                 fresh.put(ticket, payload)

@@ -63,28 +63,22 @@ def close_inherited(*parts: str) -> None:
                 os.close(fd)
 
 
-def _make_durably(path: str) -> None:
-    """Make a directory and those above it, and their names durable; what cannot be is not left behind."""
-    if os.path.isdir(path):
-        return
+def _make(path: str) -> list[str]:
+    """Make a directory and those above it; gives the directories that hold a name which may not be durable yet."""
     above = os.path.dirname(path)
-    _make_durably(above)
-    try:
+    if os.path.isdir(path):
+        return [above]
+    unsynced = _make(above)
+    with contextlib.suppress(FileExistsError):  # another process was faster
         os.mkdir(path, 0o700)
-    except FileExistsError:
-        return  # another process was faster
-    try:
-        _sync_names(above)
-    except OSError:
-        os.rmdir(path)
-        raise
+    return [*unsynced, above]
 
 
 def _sync_names(path: str) -> None:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except PermissionError:
-        return  # writable, but not to be opened: all that can be done is done
+    except (PermissionError, FileNotFoundError):
+        return  # writable, but not to be opened; or moved away since: all that can be done is done
     try:
         os.fsync(fd)
     finally:
@@ -92,23 +86,24 @@ def _sync_names(path: str) -> None:
 
 
 class Folder:
-    """A directory held by descriptor; `sub` and `close` are its only changes of state."""
+    """A directory held by descriptor. Opening it never waits for a disk; `sync` makes its own name durable too."""
 
-    def __init__(self, path: str, fd: int) -> None:
+    def __init__(self, path: str, fd: int, unsynced: list[str]) -> None:
         self.path, self.fd = path, fd
+        self._unsynced = unsynced
+        """The directories above it that hold a name which may not be durable, made by whatever process."""
 
     @classmethod
     def root(cls, path: str, *, create: bool = True) -> Folder:
         """Open a data_dir; the path itself may be a link, nothing below it may. Raises StorageError."""
         try:
-            if create:
-                _make_durably(os.path.abspath(path))
+            unsynced = _make(os.path.abspath(path)) if create else []
             fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise StorageError(
                 path, error.strerror or str(error), "give a directory you may write"
             ) from error
-        folder = cls(os.path.abspath(path), fd)
+        folder = cls(os.path.abspath(path), fd, unsynced)
         if create:
             folder._tighten()
         return folder
@@ -127,20 +122,15 @@ class Folder:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             if create and not self.exists(name):
-                self._make(name)
-            folder = Folder(path, os.open(name, flags, dir_fd=self.fd))
+                with contextlib.suppress(FileExistsError):  # another process was faster
+                    os.mkdir(name, 0o700, dir_fd=self.fd)
+            unsynced = [*self._unsynced, self.path] if create else list(self._unsynced)
+            folder = Folder(path, os.open(name, flags, dir_fd=self.fd), unsynced)
         except OSError as error:
             raise StorageError(path, f"not a plain directory ({error.strerror})", _LOOK) from error
         if create:
             folder._tighten()
         return folder
-
-    def _make(self, name: str) -> None:
-        try:
-            os.mkdir(name, 0o700, dir_fd=self.fd)
-        except FileExistsError:
-            return  # another process was faster
-        self.sync()
 
     def gone(self) -> bool:
         """Tell whether the directory was removed under us."""
@@ -221,7 +211,10 @@ class Folder:
         return True
 
     def sync(self) -> None:
-        """Make the directory's names durable."""
+        """Make the directory's names durable, its own among them."""
+        while self._unsynced:
+            _sync_names(self._unsynced[0])
+            del self._unsynced[0]
         os.fsync(self.fd)
 
     def replace(self, name: str, data: bytes) -> None:

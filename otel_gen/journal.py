@@ -240,11 +240,9 @@ class Journal:
         return not self._poisoned
 
     def _rescue(self, after: int) -> bool:
-        with self._lock:
-            rescued = self.chain.rescue(after)
-            if rescued:
-                self._synced = self.chain.written
-        return rescued
+        rescued = self.chain.rescue(self._lock, after)
+        self._synced = max(self._synced, rescued or 0)
+        return rescued is not None
 
     def _let_go(self) -> None:
         for writer in self.chain.delivered():

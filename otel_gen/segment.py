@@ -115,9 +115,9 @@ class Writer:
         """Tell whether the file has lost its name (data_dir removed, or delivered and deleted)."""
         return os.fstat(self.fd).st_nlink == 0
 
-    def frames(self, start: int = 0) -> Iterator[tuple[int, bytes]]:
-        """Read back what was written from an offset on: sequence, payload."""
-        data, at = os.pread(self.fd, self.offset - start, start), 0
+    def frames(self, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+        """Read back what was written between two offsets: sequence, payload."""
+        data, at = os.pread(self.fd, end - start, start), 0
         while found := parse(data, at):
             yield found[0], found[1]
             at = found[2]

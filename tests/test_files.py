@@ -25,21 +25,50 @@ def mode(path):
     return os.stat(path).st_mode & 0o777
 
 
-def test_a_directory_that_is_made_has_its_name_made_durable_and_all_names_above(tmp_path, monkeypatch):
-    synced, real = [], os.fsync
-    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(os.readlink(f"/proc/self/fd/{fd}")), real(fd)))
-    for _ in range(2):
-        Folder.root(str(tmp_path / "one" / "two" / "data")).close()
-    assert synced == [str(tmp_path), str(tmp_path / "one"), str(tmp_path / "one" / "two")]
+@pytest.fixture
+def synced(monkeypatch):
+    """Paths that are made durable, in order."""
+    found, real = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (found.append(os.readlink(f"/proc/self/fd/{fd}")), real(fd)))
+    return found
 
 
-def test_a_directory_whose_name_cannot_be_made_durable_is_made_again_later(tmp_path, monkeypatch):
+def test_opening_waits_for_no_disk_and_the_first_sync_makes_all_names_above_durable(tmp_path, synced):
+    folder = Folder.root(str(tmp_path / "one" / "two"))
+    inner = folder.sub("inner").sub(".", create=False)
+    assert synced == []
+    inner.sync()
+    names = [str(tmp_path / name) for name in ("..", ".", "one", "one/two", "one/two/inner")]
+    assert synced == [os.path.normpath(name) for name in names]
+    inner.sync()
+    assert synced[5:] == synced[4:5]
+    folder.sub("later").sync()
+    assert str(tmp_path / "one" / "two") in synced[6:]
+
+
+def test_a_directory_that_another_process_made_is_made_durable_too(tmp_path, synced):
+    (tmp_path / "data" / "inner").mkdir(parents=True)
+    Folder.root(str(tmp_path / "data")).sub("inner").sync()
+    assert synced == [str(tmp_path), str(tmp_path / "data"), str(tmp_path / "data" / "inner")]
+
+
+def test_a_directory_whose_name_cannot_be_made_durable_is_so_with_the_next_sync(tmp_path, monkeypatch):
+    folder, synced, real = Folder.root(str(tmp_path / "data")), [], os.fsync
     with monkeypatch.context() as bad:
         bad.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(5, "Input/output error")))
-        with pytest.raises(StorageError, match="Input/output error"):
-            Folder.root(str(tmp_path / "data"))
-    assert os.listdir(tmp_path) == []
-    Folder.root(str(tmp_path / "data")).close()
+        with pytest.raises(OSError, match="Input/output error"):
+            folder.sync()
+    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(fd), real(fd)))
+    folder.sync()
+    assert len(synced) == 3  # the one above it is there, but made durable by whom?
+
+
+def test_a_directory_that_was_moved_is_synced_all_the_same(tmp_path):
+    folder = Folder.root(str(tmp_path / "one" / "data"))
+    os.rename(tmp_path / "one", tmp_path / "two")
+    folder.sync()
+    folder.append("lines", b"x")
+    assert (tmp_path / "two" / "data" / "lines").read_bytes() == b"x"
 
 
 def test_modes_are_the_owners_alone_whatever_the_umask(root, tmp_path):
@@ -55,6 +84,7 @@ def test_modes_are_the_owners_alone_whatever_the_umask(root, tmp_path):
 
 
 def test_a_replaced_file_is_synced_before_its_name_and_its_name_after(root, tmp_path, monkeypatch):
+    root.sync()
     order, fsync, rename = [], os.fsync, os.rename
     monkeypatch.setattr(os, "fsync", lambda fd: (order.append(os.readlink(f"/proc/self/fd/{fd}")), fsync(fd)))
     monkeypatch.setattr(os, "rename", lambda *a, **k: (order.append("rename"), rename(*a, **k)))

@@ -602,3 +602,61 @@ def test_errors_of_opening_the_folder_never_reach_the_caller(place):
     journal.chain.open_folder = works
     assert journal.wait(journal.last, 30)
     assert place.numbers() == list(range(5))
+
+
+# --- nobody waits for a disk ---------------------------------------------------------------------------------
+def test_the_first_event_waits_for_no_sync(place, monkeypatch):
+    gate, real, waited = threading.Event(), os.fsync, []
+
+    def fsync(fd):
+        waited.append(threading.current_thread().name)
+        assert gate.wait(30)
+        real(fd)
+
+    monkeypatch.setattr("otel_gen.files.os.fsync", fsync)
+    journal = place.journal()
+    ticket = journal.append(note(1))
+    assert journal.written(ticket)
+    assert not journal.durable(ticket)
+    journal.request_sync()
+    until(lambda: waited)
+    gate.set()
+    assert journal.wait(ticket, 30)
+    assert set(waited) == {"otel_gen-syncer"}
+
+
+def hung(monkeypatch, bad):
+    """A disk whose first sync of a descriptor fails, and the next hangs: waiting, gate."""
+    inside, gate, real = threading.Event(), threading.Event(), os.fdatasync
+
+    def fdatasync(fd):
+        if fd == bad:
+            raise OSError(5, "I/O error")
+        inside.set()
+        assert gate.wait(30)
+        real(fd)
+
+    monkeypatch.setattr("otel_gen.chain.os.fdatasync", fdatasync)
+    return inside, gate
+
+
+@pytest.mark.parametrize("size", [10, 200])
+def test_while_events_move_to_another_segment_others_are_written_and_move_too(place, monkeypatch, size):
+    journal = place.journal()
+    assert journal.wait(journal.append(note(0)), 30)
+    inside, gate = hung(monkeypatch, journal.chain.newest.fd)
+    ticket = fill(journal, 10, first=1)[-1]
+    journal.request_sync()
+    assert inside.wait(30)
+    began = time.monotonic()
+    tickets = fill(journal, 40, size=size, first=11)  # with 200 bytes each the segment rolls meanwhile
+    assert time.monotonic() - began < 5
+    assert all(map(journal.written, tickets))
+    assert not journal.durable(ticket)
+    assert place.numbers() == list(range(51))
+    gate.set()
+    assert journal.wait(tickets[-1], 30)
+    assert place.numbers() == list(range(51))
+    journal.close()
+    (place.path / journal.chain.names[0]).unlink()  # what could not be synced is not needed any more
+    assert place.numbers() == list(range(1, 51))
