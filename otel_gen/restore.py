@@ -49,12 +49,15 @@ def is_amendment(line: Record) -> bool:
         return False
     if not line["applied"]:
         return True
-    changes = line.get("changes")
-    return changes is not None and (line["kind"] != "feedback" or not changes or _is_verdict(changes))
+    changes = line.get("changes") or {}
+    if line["kind"] == "feedback":
+        return _is_verdict(changes)
+    return isinstance(changes.get("generation"), dict) and isinstance(changes.get("outcome", ""), str)
 
 
 def _is_verdict(changes: Record) -> bool:
-    return {"outcome", "validator_feedback"} <= changes.keys() and _is_feedback(changes["validator_feedback"])
+    feedback = changes.get("validator_feedback")
+    return isinstance(changes.get("outcome"), str) and isinstance(feedback, dict) and _is_feedback(feedback)
 
 
 class Restore:

@@ -91,3 +91,45 @@ def test_an_amendment_counts_and_not_with_anything_else_in_it(configured, record
     (amendment,) = lines(configured, AMENDMENTS)
     assert is_amendment(amendment)
     assert not is_amendment(spoiled(amendment, path, value))
+
+
+VERDICT = {"received": True, "accepted": True, "score": 0.5, "feedback_time": "2026-01-01T00:00:00+00:00"}
+CHANGES = [
+    ("feedback", {}),
+    ("feedback", {"outcome": "accepted"}),
+    ("feedback", {"outcome": "accepted", "validator_feedback": None}),
+    ("feedback", {"outcome": None, "validator_feedback": VERDICT | {"feedback_delay_seconds": 1.0}}),
+    ("feedback", {"outcome": "accepted", "validator_feedback": VERDICT}),
+    ("said", {}),
+    ("said", {"feneration": {}}),
+    ("said", {"generation": None}),
+    ("said", {"generation": {}, "outcome": None}),
+    ("output", {"generation": None}),
+]
+
+
+def amendments(record, changes):
+    for number, (kind, changed) in enumerate(changes):
+        yield {
+            "event_id": f"e{number}", "generation_id": record["metadata"]["generation_id"], "kind": kind,
+            "time": "2026-01-01T00:00:00+00:00", "applied": True, "verdict": None, "score": None,
+            "validator_uid": None, "fields": {}, "changes": changed,
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize("rebuild", [False, True])
+def test_amendments_that_change_nothing_they_could_stop_neither_recovery_nor_recording(
+    configured, record, rebuild
+):
+    whole = {"outcome": "accepted", "validator_feedback": VERDICT | {"feedback_delay_seconds": 1.0}}
+    assert all(map(is_amendment, amendments(record, [("feedback", whole), ("said", {"generation": {}})])))
+    broken = list(amendments(record, CHANGES))
+    assert not any(map(is_amendment, broken))
+    with (configured / AMENDMENTS).open("a") as file:
+        file.writelines(json.dumps(line) + "\n" for line in broken)
+    recover(str(configured), rebuild=rebuild)
+    otel_gen.configure(data_dir=configured, registry=None)
+    with otel_gen.generation() as gen:
+        gen.withheld("x")
+    assert otel_gen.shutdown()
+    assert lines(configured)[-1]["metadata"]["generation_id"] == gen.id
