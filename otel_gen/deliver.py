@@ -91,9 +91,13 @@ class Delivery:
         """Plan what feedback does to a record that is written, or about to be."""
         earlier = self.index.amendments_of(row.id) + self.plan.amended[row.id]
         if verdicts.known_already(row, verdict, earlier):
+            self.plan.amended[row.id] += rows.acknowledged(row, verdict, earlier)
             return
-        late = verdicts.late(row, verdict, applied=verdicts.applies(row, verdict))
+        applied = verdicts.applies(row, verdict)
+        replaced = rows.replaced(row) if applied else []
+        late = verdicts.late(row, verdict, applied=applied)
         if late.applied:
+            self.plan.amended[row.id] += replaced
             self.placing.move(row, verdict, late.amendment, policy, self.plan)
             self.plan.delivered[row.id] = row
         self._amend(late.amendment, late.row, row)

@@ -66,7 +66,7 @@ class Inbox:
         late: list[tuple[Verdict, Source]] = []
         still: list[tuple[Verdict, Source]] = []
         for verdict, source in self._verdicts:
-            target = verdict.feedback.id or self._latest_attempt(verdict.feedback)
+            target = verdict.feedback.id or self._attempt(verdict)
             if self._give_open(target, verdict, source):
                 continue
             done = self._give_late(target, verdict, source) or self._give_up(verdict, source, now)
@@ -94,6 +94,12 @@ class Inbox:
             return target is not None and self._delivery.index.is_delivered(target)
         self._delivery.feedback(row, verdict, self._policy(source.worker))
         return True
+
+    def _attempt(self, verdict: Verdict) -> str | None:
+        """Choose the attempt that a verdict for a task means, once: a leader that reads it again asks the index."""
+        feedback = verdict.feedback
+        given_to = self._delivery.index.given_to(verdict.event_id, feedback.task_id)
+        return given_to or self._latest_attempt(feedback)
 
     def _latest_attempt(self, feedback: Feedback) -> str | None:
         """Choose the attempt that was the latest submitted one when a verdict came, however late it is read.

@@ -18,7 +18,7 @@ class Plan:
     aside: list[bytes] = field(default_factory=list)
     delivered: dict[str, Delivered] = field(default_factory=dict)
     amended: defaultdict[str, list[AmendmentRow]] = field(default_factory=lambda: defaultdict(list))
-    """Amendments to add, by generation."""
+    """What is to be known of feedback beside the records, by generation."""
     artifacts: dict[tuple[str, str], ArtifactRow] = field(default_factory=dict)
     """References to add, by generation and kind."""
     dropped: set[tuple[str, str]] = field(default_factory=set)
@@ -33,9 +33,8 @@ class Plan:
     @property
     def empty(self) -> bool:
         """Tell whether nothing is to be done."""
-        return not (
-            self.history or self.amendments or self.aside or self.delivered or self.dropped or self.config
-        )
+        lines = self.history or self.amendments or self.aside or self.config
+        return not (lines or self.delivered or self.dropped or any(self.amended.values()))
 
     def drop(self, row: ArtifactRow) -> None:
         """Remove a reference, planned or stored."""

@@ -91,6 +91,13 @@ class Queries:
         query = "SELECT 1 FROM delivered WHERE digest IN (?, ?) AND source IS NULL"
         return self.db.execute(query, (digest, hashed(digest))).fetchone() is not None
 
+    def given_to(self, event_id: str, task_id: str) -> str | None:
+        """Find the generation that a verdict for a task was given to before."""
+        query = """SELECT id FROM amendments WHERE event_id = :event
+                   UNION ALL SELECT id FROM delivered WHERE task_id = :task AND event_id = :event LIMIT 1"""
+        row = self.db.execute(query, {"event": event_id, "task": task_id}).fetchone()
+        return None if row is None else str(row[0])
+
     def amended(self, event_id: str) -> bool:
         """Tell whether an event became an amendment."""
         return (

@@ -76,7 +76,7 @@ class Restore:
             self._index.add_amendments([rows.from_amendment(amendment)])
             self._aggregates.amendment(amendment, record["metadata"])
         self._index.add_delivered([row])
-        self._index.add_amendments(rows.said_late(record))
+        self._index.add_amendments([*rows.said_late(record), *rows.replaced_before(record)])
         kept = [one for one in rows.artifacts_of(record) if is_place(one.path)]
         for one in kept:
             one.size = self._store.size(one.path)
@@ -91,7 +91,7 @@ class Restore:
         if row is None:
             return
         self._aggregates.amendment(amendment, {"validator_uid": row.validator, "source": row.source})
-        rows.apply_amendment(row, amendment)
+        self._index.add_amendments(rows.apply_amendment(row, amendment))
         self._index.add_delivered([row])
         if amendment["applied"]:
             self._move_references(row, amendment)

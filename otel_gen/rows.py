@@ -5,13 +5,15 @@ from __future__ import annotations
 from otel_gen import afterwords
 from otel_gen.aggregate import output_digest
 from otel_gen.clock import parse_iso
-from otel_gen.fold import Generation
+from otel_gen.fold import Generation, Verdict
 from otel_gen.record import Record
 from otel_gen.retain import terms
 from otel_gen.settle import Settled, replaceable, verdict_word
 from otel_gen.tables import AmendmentRow, ArtifactRow, Delivered
 from otel_gen.tombs import MARK
 
+REPLACED, ACKNOWLEDGED = "replaced", "acknowledged"
+"""Kinds of rows that no line stands for."""
 _OUTPUTS = {
     "ply": ("ply_file_path", "ply_file_hash"),
     "spz": ("spz_file_path", "spz_file_hash"),
@@ -56,13 +58,35 @@ def _take_feedback(row: Delivered, feedback: Record) -> None:
         row.replaceable = row.verdict == "invalid" and feedback.get("validation_failed") is not True
 
 
-def apply_amendment(row: Delivered, amendment: Record) -> None:
-    """Renew a row by an applied amendment."""
+def apply_amendment(row: Delivered, amendment: Record) -> list[AmendmentRow]:
+    """Renew a row by an applied amendment; gives the row of a verdict that it replaces."""
     if amendment["applied"] and amendment["kind"] == afterwords.KIND:
         afterwords.renew(row, amendment["changes"])
-    if amendment["applied"] and amendment["kind"] == "feedback":
-        row.outcome = amendment["changes"]["outcome"]
-        _take_feedback(row, amendment["changes"]["validator_feedback"])
+    if not amendment["applied"] or amendment["kind"] != "feedback":
+        return []
+    before = replaced(row)
+    row.outcome = amendment["changes"]["outcome"]
+    _take_feedback(row, amendment["changes"]["validator_feedback"])
+    return before
+
+
+def replaced(row: Delivered) -> list[AmendmentRow]:
+    """Make the row of the verdict that a record had until another replaced it: it is known, and no news."""
+    if row.event_id is None:
+        return []
+    return [
+        AmendmentRow(
+            row.event_id, row.id, REPLACED, row.verdict, row.score, row.verdict_validator, applied=False
+        )
+    ]
+
+
+def acknowledged(row: Delivered, verdict: Verdict, earlier: list[AmendmentRow]) -> list[AmendmentRow]:
+    """Make the row of a task's verdict that was the same again: whoever reads it anew must not take another attempt."""
+    known = verdict.event_id == row.event_id or any(verdict.event_id == one.event_id for one in earlier)
+    if known or verdict.feedback.id:
+        return []
+    return [AmendmentRow(verdict.event_id, row.id, ACKNOWLEDGED, None, None, None, applied=False)]
 
 
 def from_amendment(amendment: Record) -> AmendmentRow:
@@ -80,6 +104,14 @@ def said_late(record: Record) -> list[AmendmentRow]:
         AmendmentRow(event_id, id_, afterwords.KIND, None, None, None, applied=False)
         for event_id in record["generation"].get("said_late", ())
     ]
+
+
+def replaced_before(record: Record) -> list[AmendmentRow]:
+    """Make the row of the verdict that a line had first, where an amendment with another is folded into it."""
+    first = Delivered(record["metadata"]["generation_id"], None, 0, 0, "")
+    _take_feedback(first, record.get("settled_feedback") or {})
+    now = record["validator_feedback"].get("event_id")
+    return [one for one in replaced(first) if one.event_id not in (now, MARK)]
 
 
 def artifacts_of(record: Record) -> list[ArtifactRow]:

@@ -72,7 +72,7 @@ class Delivered:
 
 @dataclass(slots=True)
 class AmendmentRow:
-    """What is kept of an amendment."""
+    """What is kept of an amendment, or of feedback that is none because it is known or was replaced."""
 
     event_id: str
     id: str

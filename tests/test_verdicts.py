@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from otel_gen import maintain
 from otel_gen import semconv as sc
+from otel_gen.deletion import delete
 
 CLOSED = {
     "withheld": lambda g: g.withheld(),
@@ -244,3 +246,72 @@ def test_feedback_that_no_generation_turns_up_for_is_set_aside_and_counted(world
     world.step(later=1)
     assert world.leader.delivery.aside_counts["gen3d_capture_errors", "unknown_feedback"] == 1
     assert world.lines() == []
+
+
+# --- what a leader reads again -------------------------------------------------------------------------------
+TASK = {sc.TASK_ID: "t", sc.VALIDATOR_UID: 57}
+
+
+def again(world, *, rebuilt=False):
+    """Have another leader read the journal anew, which an open generation holds; gives the files it made."""
+    before = world.lines(), world.amendments(), world.records()
+    world.restart()
+    if rebuilt:
+        for path in (world.path / ".otel_gen").glob("index*"):
+            path.unlink()
+    world.step(later=1)
+    assert (world.lines(), world.amendments(), world.records()) == before
+
+
+@pytest.fixture
+def held(world):
+    """A worker whose segment stays, for one of its generations goes on."""
+    worker = world.worker(feedback_timeout=5.0)
+    worker.start()
+    return worker
+
+
+@pytest.mark.parametrize("score", [0.5, float("nan")])
+@pytest.mark.parametrize("rebuilt", [False, True])
+def test_a_verdict_for_a_task_stays_with_the_attempt_it_was_given_to(world, held, rebuilt, score):
+    first = held.start(**TASK).submitted().end()
+    world.step(later=10)
+    second = held.start(**TASK).end()
+    world.step(later=1)
+    held.feedback(None, 0.8, task_id="t", validator_uid=57)
+    world.step(later=1)
+    held.feedback(second, None if score != score else score, invalid=score != score, validator_uid=57)
+    world.step(later=1)
+    assert first.record["validator_feedback"]["score"] == 0.8
+    assert second.record["outcome"] == ("rejected" if score != score else "accepted")
+    again(world, rebuilt=rebuilt)
+
+
+def test_the_same_verdict_for_a_task_again_is_no_other_attempts_after_a_deletion(world, held):
+    first = held.start(**TASK).submitted().end()
+    world.step(later=10)
+    second = held.start(**TASK).submitted().end()
+    for _ in range(2):
+        held.feedback(None, 0.8, task_id="t", validator_uid=57)
+        world.step(later=1)
+    assert second.record["outcome"] == "accepted"
+    delete(world.leader, second.id)
+    again(world)
+    assert first.record["outcome"] == "unscored"
+
+
+@pytest.mark.parametrize("rebuilt", [False, True])
+@pytest.mark.parametrize("folded", [False, True])
+def test_a_verdict_that_another_replaced_is_not_told_again(world, held, rebuilt, folded):
+    gen = held.start(**{sc.VALIDATOR_UID: 57}).submitted().end()
+    held.feedback(gen, None, invalid=True, validator_uid=57)
+    world.step(later=1)
+    held.feedback(gen, 0.8, validator_uid=57)
+    world.step(later=1)
+    assert len(world.amendments()) == 1
+    if folded:
+        maintain.fold(world.leader)
+    again(world, rebuilt=rebuilt)
+    held.feedback(gen, None, invalid=True, validator_uid=57)
+    again(world)
+    assert gen.record["outcome"] == "accepted"
