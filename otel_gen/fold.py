@@ -6,6 +6,7 @@ add to it. A stage that began and has no span counts as interrupted once its wor
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,10 +22,32 @@ class Verdict:
     boot_id: str
     feedback: Feedback
 
-    @property
-    def order(self) -> tuple[int, str]:
-        """Sort key: journal time, then event id."""
-        return (self.feedback.wall, self.event_id)
+    def follows(self, wall: int, boot: int, boot_id: str) -> bool:
+        """Tell whether it came after something, or with it; by boot time within one boot."""
+        if boot and self.feedback.boot and boot_id == self.boot_id:
+            return self.feedback.boot >= boot
+        return self.feedback.wall >= wall
+
+
+def chronology(verdicts: Iterable[Verdict]) -> Callable[[Verdict], tuple[int, str, int]]:
+    """Make the sort key of these verdicts: by boot time within one boot, boots by wall time; then by place."""
+    begun: dict[str, tuple[int, int]] = {}
+    for one in verdicts:
+        mark = (one.feedback.boot, one.feedback.wall)
+        begun[one.boot_id] = min(begun.get(one.boot_id, mark), mark)
+
+    def key(one: Verdict) -> tuple[int, str, int]:
+        boot, wall = begun[one.boot_id]
+        at = wall + one.feedback.boot - boot if boot else one.feedback.wall
+        worker, _, number = one.event_id.rpartition("-")
+        return (at, worker, int(number)) if number.isdecimal() else (at, one.event_id, 0)
+
+    return key
+
+
+def in_order(verdicts: Collection[Verdict]) -> list[Verdict]:
+    """Sort verdicts by the time at which they came, whatever the wall clock did."""
+    return sorted(verdicts, key=chronology(verdicts))
 
 
 class Generation:

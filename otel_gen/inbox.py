@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from otel_gen.deliver import Delivery
 from otel_gen.events import Feedback, Said
-from otel_gen.fold import Verdict
+from otel_gen.fold import Generation, Verdict, chronology
 from otel_gen.settings import Policy
 from otel_gen.settle import Now
 from otel_gen.unwritten import Unwritten
@@ -62,7 +62,8 @@ class Inbox:
             source.refs -= 1
 
     def _resolve(self, now: Now) -> None:
-        self._verdicts.sort(key=lambda item: item[0].order)
+        when = chronology(verdict for verdict, _ in self._verdicts)
+        self._verdicts.sort(key=lambda item: when(item[0]))
         late: list[tuple[Verdict, Source]] = []
         still: list[tuple[Verdict, Source]] = []
         for verdict, source in self._verdicts:
@@ -97,19 +98,20 @@ class Inbox:
 
     def _attempt(self, verdict: Verdict) -> str | None:
         """Choose the attempt that a verdict for a task means, once: a leader that reads it again asks the index."""
-        feedback = verdict.feedback
-        given_to = self._delivery.index.given_to(verdict.event_id, feedback.task_id)
-        return given_to or self._latest_attempt(feedback)
+        given_to = self._delivery.index.given_to(verdict.event_id, verdict.feedback.task_id)
+        return given_to or self._latest_attempt(verdict)
 
-    def _latest_attempt(self, feedback: Feedback) -> str | None:
+    def _latest_attempt(self, verdict: Verdict) -> str | None:
         """Choose the attempt that was the latest submitted one when a verdict came, however late it is read.
 
         Else the latest that had begun by then, whose submission the verdict proves; else one that came since.
         """
-        candidates = self._delivery.index.last_attempts(feedback.task_id, feedback.wall)
+        feedback = verdict.feedback
+        boot, boot_id = (feedback.boot, verdict.boot_id) if feedback.boot else (0, "")
+        candidates = self._delivery.index.last_attempts(feedback.task_id, feedback.wall, boot, boot_id)
         for gen in self._unwritten.submitted_attempts(feedback.task_id):
-            then = (gen.submitted_wall or gen.start) <= feedback.wall
-            candidates.append((gen.start <= feedback.wall, then, True, gen.start, gen.id))
+            then = _was_submitted(gen, verdict)
+            candidates.append((then or gen.start <= feedback.wall, then, True, gen.start, gen.id))
             if then:
                 break
         return max(candidates)[-1] if candidates else None
@@ -123,3 +125,9 @@ class Inbox:
             return False
         self._delivery.set_feedback_aside(verdict)
         return True
+
+
+def _was_submitted(gen: Generation, verdict: Verdict) -> bool:
+    if gen.submitted_wall is None:
+        return verdict.follows(gen.start, 0, "")
+    return verdict.follows(gen.submitted_wall, gen.submitted_boot, gen.boot_id)

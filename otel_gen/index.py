@@ -73,6 +73,12 @@ class Index(Queries):
         """Forget references, given as generation id and kind."""
         self.db.executemany("DELETE FROM artifacts WHERE id = ? AND kind = ?", keys)
 
+    def wait_longer(self, by: int) -> None:
+        """Put the end of all waits off, by nanoseconds; what it stands at would be no time stays there."""
+        self.db.execute(
+            "UPDATE artifacts SET due = min(due + ?, 9000000000000000000) WHERE due IS NOT NULL", (by,)
+        )
+
     def doom(self, paths: Iterable[str]) -> None:
         """Note files that are to be removed once this transaction is durable."""
         self.db.executemany("REPLACE INTO doomed VALUES (?)", ((path,) for path in paths))

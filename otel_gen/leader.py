@@ -64,7 +64,7 @@ class Leader:
             self._read()
         # Not before: what was read would be of the future, and a wait of 0 seconds would last until the next pass.
         now = now or Now(self.clock.wall(), self.clock.boot(), boot_id())
-        self.delivery.placing.now = now.wall
+        self.delivery.placing.at(now)
         self._notice_deaths()
         self.inbox.hand_out(now)
         written = 0

@@ -18,18 +18,19 @@ from otel_gen.plan import Plan
 from otel_gen.record import Record
 from otel_gen.retain import Placed
 from otel_gen.settings import Policy
-from otel_gen.settle import Settled, outcome_word, replaceable
+from otel_gen.settle import Now, Settled, outcome_word, replaceable
 from otel_gen.store import SAMPLE_PREFIX, Artifact, Store
 from otel_gen.tables import AmendmentRow, ArtifactRow, Delivered
 
 _PICTURES = ("image", "output_image")
+_JUMP = 1_000_000_000
 _FOREVER = 9e18  # wall nanoseconds, in 2255: the index holds 64 bits
 
 
 class Placing:
     """Add to a plan what a record, a late verdict or a wait that is over means for files.
 
-    `now`: wall nanoseconds of the pass, from which waits count.
+    Waits count from the wall time of the pass (`now`), and last by boot time within one boot.
     """
 
     def __init__(self, index: Index, store: Store, clock: Clock, today: dict[str, Any]) -> None:
@@ -37,6 +38,8 @@ class Placing:
         self.pressed = 0
         """Bytes that the disk is short of: nothing is sampled meanwhile, and what may go goes."""
         self.now = clock.wall()
+        self._pace = index.meta("pace").split()
+        """Boot, and by how much the wall clock was ahead of its boot time."""
         self.totals: dict[str, tuple[int, int]] = {}
         self.refresh()
 
@@ -44,6 +47,19 @@ class Placing:
         """Learn anew, after a commit, what is kept and what waits for a verdict."""
         self.totals = self._index.totals()
         self._sample_bytes = self.totals.get("rejected_sample", (0, 0))[1]
+        self._due = self._index.next_due()
+
+    def at(self, now: Now) -> None:
+        """Take the time of a pass; after a jump of the wall clock, waits end as much later or earlier."""
+        self.now, ahead = now.wall, now.wall - now.boot
+        same_boot = self._pace[:1] == [now.boot_id]
+        jump = ahead - int(self._pace[1]) if same_boot else 0
+        if now.fixed or (same_boot and abs(jump) < _JUMP):
+            return
+        self._pace = [now.boot_id, str(ahead)]
+        with self._index.transaction():
+            self._index.wait_longer(jump)
+            self._index.set_meta(pace=" ".join(self._pace))
         self._due = self._index.next_due()
 
     # --- a record --------------------------------------------------------------------------------------

@@ -74,16 +74,23 @@ class Queries:
         query = "SELECT 1 FROM delivered WHERE task_id = ? AND attempt = ?"
         return self.db.execute(query, (task_id, attempt)).fetchone() is not None
 
-    def last_attempts(self, task_id: str, wall: int) -> list[Attempt]:
-        """Give the latest attempt of each kind that was submitted, or could be proved to be."""
-        query = """SELECT start <= :then,
-                          outcome IN ('accepted', 'rejected', 'unscored') AND coalesce(submitted, start) <= :then,
-                          outcome IN ('accepted', 'rejected', 'unscored'), max(start), id
-                   FROM delivered WHERE task_id = :task AND outcome NOT IN ('withheld', 'failed', 'cancelled')
+    def last_attempts(self, task_id: str, wall: int, boot: int = 0, boot_id: str = "") -> list[Attempt]:
+        """Give the latest attempt of each kind that was submitted, or could be proved to be.
+
+        wall, boot, boot_id: by when; boot time counts for what was submitted in the same boot.
+        """
+        query = """SELECT by_then OR start <= :then, by_then, submitted, max(start), id FROM (
+                       SELECT start, id, outcome IN ('accepted', 'rejected', 'unscored') AS submitted,
+                              outcome IN ('accepted', 'rejected', 'unscored') AND CASE
+                                  WHEN :boot AND submitted_boot AND boot_id = :boot_id THEN submitted_boot <= :boot
+                                  ELSE coalesce(submitted, start) <= :then END AS by_then
+                       FROM delivered
+                       WHERE task_id = :task AND outcome NOT IN ('withheld', 'failed', 'cancelled'))
                    GROUP BY 1, 2, 3"""
+        given = {"task": task_id, "then": wall, "boot": boot, "boot_id": boot_id}
         return [
             (bool(begun), bool(then), bool(submitted), start, id_)
-            for begun, then, submitted, start, id_ in self.db.execute(query, {"task": task_id, "then": wall})
+            for begun, then, submitted, start, id_ in self.db.execute(query, given)
         ]
 
     def repeats(self, digest: str) -> bool:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from otel_gen import semconv as sc
 from otel_gen.events import Feedback
-from otel_gen.fold import Generation, Verdict
+from otel_gen.fold import Generation, Verdict, in_order
 from otel_gen.settings import Policy
 
 
@@ -68,7 +68,7 @@ def replaceable(feedback: Feedback) -> bool:
 
 def choose(verdicts: list[Verdict]) -> Verdict | None:
     """Pick the deciding verdict: the first, but a score that is no number yields to a later finite one."""
-    said = [v for v in sorted(verdicts, key=lambda v: v.order) if v.feedback.said]
+    said = [v for v in in_order(verdicts) if v.feedback.said]
     firm = [v for v in said if not replaceable(v.feedback)]
     return firm[0] if firm else said[0] if said else None
 
@@ -83,7 +83,7 @@ def settle(gen: Generation, now: Now, policy: Policy, *, alive: bool) -> Settled
         return None
     if outcome not in ("accepted", "rejected"):
         verdict = None
-    others = [v for v in sorted(gen.verdicts, key=lambda v: v.order) if v is not verdict]
+    others = [v for v in in_order(gen.verdicts) if v is not verdict]
     return Settled(outcome, verdict, others)
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from otel_gen import semconv as sc
 from otel_gen.events import Feedback, Noted, Span, Started
-from otel_gen.fold import Generation, Verdict
+from otel_gen.fold import Generation, Verdict, chronology, in_order
 from otel_gen.settings import Policy
 from otel_gen.settle import Now, choose, replaceable, settle, verdict_word
 
@@ -93,10 +93,28 @@ _FEEDBACK = st.builds(
 def test_the_first_firm_verdict_wins_in_whatever_order_they_are_read(verdicts, dice):
     mixed = list(verdicts)
     dice.shuffle(mixed)
-    chosen = choose(mixed)
-    assert (chosen and chosen.order) == (choose(verdicts) and choose(verdicts).order)
+    chosen, order = choose(mixed), chronology(verdicts)
+    assert (chosen and order(chosen)) == (choose(verdicts) and order(choose(verdicts)))
     firm = [v for v in verdicts if not replaceable(v.feedback)]
     if firm:
-        assert chosen.order == min(v.order for v in firm)
+        assert order(chosen) == min(map(order, firm))
     if chosen is not None:
         assert (verdict_word(chosen.feedback) == "invalid") is chosen.feedback.invalid
+
+
+def given(wall, boot, boot_id="one", place="w-1"):
+    return Verdict(place, boot_id, Feedback(wall, boot, "id", said=True, score=0.5))
+
+
+@pytest.mark.parametrize(
+    "verdicts",
+    [
+        [given(100, 10), given(50, 20)],  # set back in between
+        [given(100, 10), given(900, 11), given(110, 20)],  # set ahead, and back
+        [given(100, 10), given(200, 5, "two")],  # another boot: by wall time
+        [given(100, 0), given(200, 0)],  # of a clock that nobody knows
+        [given(100, 10, place="w-9"), given(100, 10, place="w-10")],
+    ],
+)
+def test_verdicts_are_in_the_order_in_which_they_came_whatever_the_wall_clock_did(verdicts):
+    assert in_order(verdicts) == in_order(verdicts[::-1]) == verdicts

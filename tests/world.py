@@ -39,11 +39,11 @@ _LINES = {
 
 
 class World:
-    """One data_dir; `now` is seconds since the world began."""
+    """One data_dir; `now` is seconds since the world began, `jumped` by how many the wall clock was set ahead."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.now = path, 0.0
-        self.clock = Clock(lambda: self._at(1_790_000_000), lambda: self._at(1000))
+        self.path, self.now, self.jumped = path, 0.0, 0
+        self.clock = Clock(lambda: self._at(1_790_000_000 + self.jumped), lambda: self._at(1000))
         self.tree = Tree(str(path))
         self._leader: Leader | None = None
         self._workers: list[Worker] = []
