@@ -21,6 +21,7 @@ MAX_PROMPT = 65_536
 _MAX_CUSTOM = 16_384
 _SHORT, _FEW = 128, 64
 _MOST_ATTEMPTS = 10**9
+_TASK_ID = 128  # bytes
 
 
 def structured(value: Any, limit: int = 32_768) -> str:
@@ -95,6 +96,9 @@ def task(keywords: Mapping[str, Any]) -> Attributes:
         sc.VALIDATOR_UID: sanitize.uid(keywords.get("validator_uid")),
         sc.VALIDATOR_HOTKEY: sanitize.text(keywords.get("validator_hotkey"), 256),
     }
+    given, kept = keywords.get("task_id"), found[sc.TASK_ID]
+    if type(given) is str and kept is not None and len(kept) < len(given):
+        found[sc.TRUNCATED] = True
     return {key: value for key, value in found.items() if value is not None}
 
 
@@ -116,11 +120,16 @@ def caption(task_type: Any, prompt: Any, length: int) -> Attributes:
 
 
 def task_id(value: Any) -> str | None:
-    """Take a task id: a text, a UUID or a number; bounded, never used as a path."""
-    plain = sanitize.clean(value, limit=128)
+    """Take a task id: a text, a UUID or a number; never used as a path. The end of a long one is its digest."""
+    plain = sanitize.clean(value)
     if isinstance(plain, (int, float)) and not isinstance(plain, bool):
         plain = str(plain)
-    return (plain or None) if isinstance(plain, str) else None
+    if not isinstance(plain, str) or not plain:
+        return None
+    if len(plain) <= _TASK_ID and (plain.isascii() or len(plain.encode()) <= _TASK_ID):
+        return plain
+    whole = plain.encode()
+    return f"{whole[: _TASK_ID - 33].decode(errors='ignore')}-{hashlib.sha256(whole).hexdigest()[:32]}"
 
 
 def attempt(value: Any) -> int | None:

@@ -112,7 +112,7 @@ def _fields(own: dict[str, Any]) -> dict[str, Any]:
 def _loaded(value: Any) -> Any:
     try:
         return sanitize.clean(msgspec.json.decode(value), limit=4096)
-    except (TypeError, msgspec.DecodeError):
+    except (TypeError, msgspec.DecodeError, RecursionError):
         return value
 
 
@@ -142,6 +142,19 @@ def _text(value: Any) -> str | None:
     return sanitize.text(value, attrs.MAX_PROMPT)
 
 
+def _json(value: Any) -> str | None:
+    """Take structured values; what is nested deeper than any of ours is cut, so that every reader can follow."""
+    text = _text(value)
+    try:
+        found = msgspec.json.decode(text or "")
+    except msgspec.DecodeError:
+        return text
+    except RecursionError:
+        return None
+    kept = sanitize.clean(found)
+    return text if kept == found else canonical(kept).decode()
+
+
 def _whole(value: Any) -> int | None:
     return attrs.whole(value) if type(value) in (int, float) else None
 
@@ -163,12 +176,13 @@ _TYPES: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(
         (
             sc.TASK_TYPE, sc.PROMPT, sc.ENHANCED_PROMPT, sc.NEGATIVE_PROMPT, sc.VALIDATOR_HOTKEY,
-            sc.MINER_HOTKEY, sc.MINER_VERSION, sc.NETWORK, sc.MINER_CONFIG, sc.MINER_CONFIG_HASH,
-            sc.REJECTION_REASON, sc.ERROR_TYPE, sc.ERROR_MESSAGE, sc.ERROR_STACK, sc.ERROR_CLASS,
-            sc.ERROR_STAGE, sc.LATER_ERROR, sc.GAUSSIAN_STATS, sc.RENDER_STATS, sc.SHED, sc.STAGE_NAME,
+            sc.MINER_HOTKEY, sc.MINER_VERSION, sc.NETWORK, sc.MINER_CONFIG_HASH, sc.REJECTION_REASON,
+            sc.ERROR_TYPE, sc.ERROR_MESSAGE, sc.ERROR_STACK, sc.ERROR_CLASS, sc.ERROR_STAGE, sc.SHED,
+            sc.STAGE_NAME,
         ),
         _text,
     ),
+    **dict.fromkeys((sc.MINER_CONFIG, sc.LATER_ERROR, sc.GAUSSIAN_STATS, sc.RENDER_STATS), _json),
     **dict.fromkeys(
         (sc.PROMPT_LENGTH, sc.SUBMISSION_TIME, sc.NUM_GAUSSIANS, sc.FILE_SIZE_BYTES), _whole
     ),
@@ -201,6 +215,8 @@ def _check(key: str) -> Callable[[Any], Any]:
         return _ARTIFACT.get(key.rpartition(".")[2], _nothing)
     if key.startswith(sc.TIMING):
         return _seconds if key.endswith("_time") else _nothing
+    if key.startswith(sc.STRUCTURED):
+        return _json
     if key.startswith(sc.GPU):
         return sanitize.number
     return _TYPES.get(key, lambda value: value)

@@ -86,7 +86,7 @@ def _read(path: Any) -> Iterator[ReadableSpan | str]:
 def _spans(line: bytes) -> Iterator[ReadableSpan | str]:
     try:
         yield from spans_of(msgspec.json.decode(line))
-    except (msgspec.DecodeError, UnicodeDecodeError, MalformedError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, MalformedError):
         yield "malformed line"
 
 

@@ -67,6 +67,19 @@ def test_a_task_id_is_a_text_a_number_or_a_uuid(given, found):
     assert attrs.task_id(given) == found
 
 
+@pytest.mark.parametrize("letter", ["x", "é"])
+def test_long_task_ids_that_begin_alike_are_two_tasks(letter):
+    whole = letter * (128 // len(letter.encode()))
+    assert attrs.task_id(whole) == whole
+    one, other = (attrs.task_id(whole * 50 + end) for end in ("1", "2"))
+    assert one != other
+    assert one[:40] == other[:40] == whole[:40]
+    assert max(len(one.encode()), len(other.encode())) <= 128
+    assert attrs.task_id(one) == one
+    assert attrs.task({"task_id": whole * 50}).get(sc.TRUNCATED)
+    assert sc.TRUNCATED not in attrs.task({"task_id": whole})
+
+
 def test_a_long_prompt_is_cut_and_says_so_with_its_true_length():
     found = attrs.prompt_text("é" * 100_000)
     assert found[sc.PROMPT_LENGTH] == 100_000

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import uuid
 
 import pytest
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 import otel_gen
+from otel_gen import semconv as sc
 from otel_gen.errors import StorageError
+from otel_gen.recover import recover
 from otel_gen.replay import replay
 from otel_gen.settings import Policy
 from tests.otlp_lines import LineExporter
@@ -185,6 +188,37 @@ def test_filtered_foreign_and_malformed_spans_are_skipped_and_counted(data_dir, 
     }  # fmt: skip
     assert result.skipped == 8
     assert lines(tmp_path / "again") == []
+
+
+def line_of(attributes):
+    """A line with one generation's span."""
+    plain = [{"key": key, "value": {"stringValue": value}} for key, value in attributes.items()]
+    span = {
+        "traceId": uuid.uuid4().hex, "spanId": uuid.uuid4().hex[:16], "name": "generation",
+        "startTimeUnixNano": "1700000000000000000", "endTimeUnixNano": "1700000001000000000", "attributes": plain,
+    }  # fmt: skip
+    return json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}) + "\n"
+
+
+def test_values_nested_too_deep_for_a_reader_are_cut_and_repeat_nothing(data_dir, tmp_path):
+    path, ids = tmp_path / "spans.jsonl", [str(uuid.uuid4()) for _ in range(50)]
+    keys = (sc.MINER_CONFIG, sc.GAUSSIAN_STATS, sc.LATER_ERROR, f"{sc.STRUCTURED}x")
+    path.write_text(
+        "".join(
+            line_of({sc.GENERATION_ID: id_} | dict.fromkeys(keys, "[" * (950 + n) + "]" * (950 + n)))
+            for n, id_ in enumerate(ids)
+        )
+        + "[" * 5000
+        + "\n"
+        + line_of({sc.GENERATION_ID: str(uuid.uuid4())})
+    )
+    result = replay([path], data_dir)
+    assert (result.records, result.reasons) == (51, {"malformed line": 1})
+    assert len(lines(data_dir)) == len(list(otel_gen.read(data_dir))) == 51
+    assert all(line.count(b"[") < 500 for line in (data_dir / HISTORY).read_bytes().splitlines())
+    recover(str(data_dir), rebuild=True)
+    replay([path], data_dir)
+    assert len(lines(data_dir)) == 51
 
 
 def test_stages_whose_generation_is_missing_make_no_record(data_dir, exported, tmp_path):
