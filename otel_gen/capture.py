@@ -16,10 +16,11 @@ from otel_gen.exporter import JournalExporter
 from otel_gen.gpu import Gpu
 from otel_gen.guard import Faults
 from otel_gen.images import sniff_image
+from otel_gen.job import Job, open_source
 from otel_gen.journal import Journal
 from otel_gen.settings import Settings
 from otel_gen.shown import everything, filtered
-from otel_gen.stager import Job, Stager, open_source
+from otel_gen.stager import Stager
 
 _REMEMBERED = 4096
 _KINDS: dict[str, Callable[[bytes], tuple[str, str]]] = {

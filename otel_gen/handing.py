@@ -10,8 +10,8 @@ from otel_gen.capture import Capture
 from otel_gen.events import Noted, Started
 from otel_gen.exporter import bounded
 from otel_gen.guard import guarded
+from otel_gen.job import Job, close_source
 from otel_gen.scope import Scope
-from otel_gen.stager import Job, close_source
 
 
 class Handing(Scope):

@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 from otel_gen.inspectors import image as inspector
-from otel_gen.stager import open_source
+from otel_gen.job import open_source
 
 _LOOK = 4096
 

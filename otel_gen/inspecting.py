@@ -11,7 +11,7 @@ from otel_gen import semconv as sc
 from otel_gen.errors import StorageError
 from otel_gen.files import Folder
 from otel_gen.inspectors import ply, spz
-from otel_gen.stager import Job
+from otel_gen.job import Job
 
 _INSPECTORS: dict[str, Callable[..., dict[str, Any]]] = {"ply": ply.inspect, "spz": spz.inspect}
 

@@ -13,7 +13,7 @@ from otel_gen.journal import LOST
 if TYPE_CHECKING:
     from otel_gen.capture import Capture
     from otel_gen.guard import Faults
-    from otel_gen.stager import Job
+    from otel_gen.job import Job
 
 
 class Waiting:

@@ -13,7 +13,8 @@ import pytest
 import otel_gen
 from otel_gen import stager as stager_module
 from otel_gen.files import Folder
-from otel_gen.stager import Job, Stager
+from otel_gen.job import Job, open_source
+from otel_gen.stager import Stager
 from tests.support import lines, settled, the_record, until
 
 
@@ -69,7 +70,7 @@ def test_any_buffer_is_staged_byte_for_byte_under_its_digest(staged, tmp_path, b
 def test_an_open_file_is_read_to_its_end_and_closed(staged, tmp_path):
     path = tmp_path / "a.ply"
     path.write_bytes(b"p" * 2_500_000)
-    fd, size = stager_module.open_source(str(path))
+    fd, size = open_source(str(path))
     path.unlink()  # opened at the call: what becomes of the name does not matter
     job = staged(fd, size)
     assert (job.size, job.shed) == (2_500_000, "")
@@ -81,7 +82,7 @@ def test_what_is_no_plain_file_is_refused(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     for path in (tmp_path, tmp_path / "fifo", tmp_path / "nowhere", "/dev/null"):
         with pytest.raises(OSError, match=r"plain file|No such file"):
-            stager_module.open_source(str(path))
+            open_source(str(path))
 
 
 def broken():

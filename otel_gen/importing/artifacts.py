@@ -14,7 +14,7 @@ from otel_gen.files import Folder
 from otel_gen.images import input_image
 from otel_gen.importing.lines import Note
 from otel_gen.importing.old import File, Old
-from otel_gen.stager import Job
+from otel_gen.job import Job
 from otel_gen.wiring import Runtime
 
 _BELOW = re.compile(r"(?:^|/)((?:images|ply_files)/.+)$")

@@ -21,8 +21,8 @@ from otel_gen.capture import Capture
 from otel_gen.events import Noted, Said
 from otel_gen.exporter import bounded
 from otel_gen.guard import log
+from otel_gen.job import Job
 from otel_gen.legacy.handle import Logged
-from otel_gen.stager import Job
 
 _SECOND = 1_000_000_000
 
