@@ -27,6 +27,8 @@ class SignatureError(Exception):
 
 def key_bytes(key: str | bytes) -> bytes:
     """Check a key: at least 16 bytes. Raises SettingsError, which never shows it."""
+    if not isinstance(key, (str, bytes, bytearray)):  # bytes(32) would be a key that everybody knows
+        raise SettingsError(f"the feedback key is text or bytes, not {type(key).__name__}")
     raw = key.encode() if isinstance(key, str) else bytes(key)
     if len(raw) < _LEAST:
         how = 'make one with: python -c "import secrets; print(secrets.token_hex(32))"'

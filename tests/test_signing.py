@@ -80,3 +80,14 @@ def test_a_short_key_is_refused_and_not_shown():
     with pytest.raises(SettingsError, match="9 bytes") as refused:
         key_bytes("my-secret")
     assert "my-secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("key", [32, True, 16.0, None, [7] * 32, memoryview(b"k" * 32)])
+def test_a_key_is_text_or_bytes_and_never_a_number_of_zeros(key):
+    with pytest.raises(SettingsError, match=f"text or bytes, not {type(key).__name__}"):
+        key_bytes(key)
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray])
+def test_all_kinds_of_a_key_are_the_same_key(kind):
+    assert key_bytes(kind(b"0123456789abcdef")) == key_bytes("0123456789abcdef")
