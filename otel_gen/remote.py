@@ -70,6 +70,7 @@ class Remote:
         self._wake = threading.Event()
         self._closed = self._done = False
         self._last = ""  # why what waits was not taken
+        self._warned: set[str] = set()  # reasons that were logged since something was taken
         self._sending = threading.Lock()  # one pass at a time
         self._starting = threading.Lock()  # guards _thread
         self._thread: threading.Thread | None = None
@@ -201,6 +202,7 @@ class Remote:
     def _deal_with(self, name: str, body: bytes, answer: Answer) -> bool:
         if answer.ok:
             self.spool.acknowledged(name)
+            self._warned.clear()
         elif answer.final:
             why = canonical(
                 {"reason": answer.reason, "url": self._url, "feedback": msgspec.json.decode(body)}
@@ -209,7 +211,8 @@ class Remote:
             log.warning(
                 "otel_gen: feedback was refused: %s; it is kept in %s/refused", answer.reason, self.spool.path
             )
-        else:
+        elif answer.reason not in self._warned:
+            self._warned.add(answer.reason)
             log.warning("otel_gen: feedback waits in %s: %s", self.spool.path, answer.reason)
         return answer.ok or answer.final
 

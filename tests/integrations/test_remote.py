@@ -98,6 +98,24 @@ def test_a_wrong_key_loses_nothing(service, tmp_path):
     assert until(lambda: verdicts(service).get(id_))["score"] == 0.5
 
 
+def test_why_feedback_waits_is_said_once_and_again_after_some_went_through(service, tmp_path, caplog):
+    id_ = submitted(service)
+    with Remote(endpoint(service), "another key, of sb else", spool=tmp_path / "spool") as remote:
+        for _ in range(2):
+            assert remote.feedback(id_, score=0.5, validator_uid=57)
+        assert not remote.flush(1)
+        assert [m for m in caplog.messages if "waits" in m] == [
+            f"otel_gen: feedback waits in {remote.spool.path}: bad signature"
+        ]
+        remote._key = KEY.encode()
+        assert remote.flush()
+        remote._key = b"another key, of sb else"
+        assert remote.feedback(id_, score=0.5, validator_uid=57)
+        assert not remote.flush(0.5)
+        assert sum("waits" in m for m in caplog.messages) == 2
+        remote.close(0)
+
+
 @pytest.mark.crash
 def test_service_down_and_sender_killed_with_9_nothing_is_lost_or_doubled(tmp_path):
     with Served(tmp_path, TEST_KEY=KEY) as service:
