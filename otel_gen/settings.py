@@ -93,7 +93,8 @@ def _nearest(name: str) -> str:
     return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(_CHECKS)}"
 
 
-def _wrong(place: str, value: object, wanted: str) -> SettingsError:
+def wrong(place: str, value: object, wanted: str) -> SettingsError:
+    """Say that what was given at a place is not what is wanted there."""
     return SettingsError(f"{place}: {str(value)[:80]!r} is not {wanted}")
 
 
@@ -101,20 +102,21 @@ def _path(place: str, value: Any) -> str:
     try:
         text = os.fspath(value)
     except TypeError:
-        raise _wrong(place, value, "a directory path") from None
+        raise wrong(place, value, "a directory path") from None
     text = os.fsdecode(text)
     if not text or "\0" in text:
-        raise _wrong(place, value, "a directory path")
+        raise wrong(place, value, "a directory path")
     return os.path.abspath(os.path.expanduser(text))
 
 
 def _text(place: str, value: Any) -> str | None:
     if value is None or (isinstance(value, str) and len(value) <= 256 and value.isprintable()):
         return value
-    raise _wrong(place, value, "a printable text of at most 256 characters")
+    raise wrong(place, value, "a printable text of at most 256 characters")
 
 
-def _flag(place: str, value: Any) -> bool:
+def flag(place: str, value: Any) -> bool:
+    """Check a switch; words for it, as in variables, are taken too. Raises SettingsError."""
     if isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -122,10 +124,11 @@ def _flag(place: str, value: Any) -> bool:
         known |= {"false": False, "0": False, "no": False, "off": False}
         if value.strip().lower() in known:
             return known[value.strip().lower()]
-    raise _wrong(place, value, "true or false")
+    raise wrong(place, value, "true or false")
 
 
-def _number(low: float, high: float = math.inf) -> Callable[[str, Any], float]:
+def number_from(low: float, high: float = math.inf) -> Callable[[str, Any], float]:
+    """Make a check of finite numbers; a text that is one is taken too."""
     wanted = f"a number from {low:g}" + (f" to {high:g}" if high < math.inf else " on")
 
     def check(place: str, value: Any) -> float:
@@ -134,13 +137,14 @@ def _number(low: float, high: float = math.inf) -> Callable[[str, Any], float]:
         except (TypeError, ValueError):
             number = math.nan
         if not low <= number <= high or number == math.inf:
-            raise _wrong(place, value, wanted)
+            raise wrong(place, value, wanted)
         return number
 
     return check
 
 
-def _integer(low: int, high: int | None = None, *, none: bool = False) -> Callable[[str, Any], Any]:
+def whole_from(low: int, high: int | None = None, *, none: bool = False) -> Callable[[str, Any], Any]:
+    """Make a check of whole numbers; a text that is one is taken too."""
     wanted = f"a whole number from {low}" + (f" to {high}" if high is not None else " on")
 
     def check(place: str, value: Any) -> int | None:
@@ -151,7 +155,7 @@ def _integer(low: int, high: int | None = None, *, none: bool = False) -> Callab
         except (TypeError, ValueError):
             number = math.nan
         if not number.is_integer() or number < low or (high is not None and number > high):
-            raise _wrong(place, value, wanted)
+            raise wrong(place, value, wanted)
         return int(number)
 
     return check
@@ -159,31 +163,31 @@ def _integer(low: int, high: int | None = None, *, none: bool = False) -> Callab
 
 def _durability(place: str, value: Any) -> str:
     if value not in ("full", "process"):
-        raise _wrong(place, value, "'full' or 'process'")
+        raise wrong(place, value, "'full' or 'process'")
     return str(value)
 
 
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "data_dir": _path,
-    "miner_uid": _integer(0, 65_535, none=True),
+    "miner_uid": whole_from(0, 65_535, none=True),
     "miner_hotkey": _text,
     "miner_version": _text,
     "network": _text,
     "durability": _durability,
-    "deadline": _number(0.0, 60.0),
-    "feedback_timeout": _number(0.0),
-    "store_images": _flag,
-    "store_ply": _flag,
-    "ply_min_score": _number(0.0, 1.0),
-    "rejected_sample_rate": _number(0.0, 1.0),
-    "rejected_sample_max_bytes": _integer(0),
-    "max_artifact_bytes": _integer(0),
-    "undecided_keep": _number(0.0),
-    "capture_content": _flag,
-    "otlp": _flag,
-    "disk_free_alert_ratio": _number(0.0, 1.0),
-    "ply_storage_alert_bytes": _number(0.0),
-    "stats_interval": _integer(0),
-    "metrics_port": _integer(0, 65_535, none=True),
+    "deadline": number_from(0.0, 60.0),
+    "feedback_timeout": number_from(0.0),
+    "store_images": flag,
+    "store_ply": flag,
+    "ply_min_score": number_from(0.0, 1.0),
+    "rejected_sample_rate": number_from(0.0, 1.0),
+    "rejected_sample_max_bytes": whole_from(0),
+    "max_artifact_bytes": whole_from(0),
+    "undecided_keep": number_from(0.0),
+    "capture_content": flag,
+    "otlp": flag,
+    "disk_free_alert_ratio": number_from(0.0, 1.0),
+    "ply_storage_alert_bytes": number_from(0.0),
+    "stats_interval": whole_from(0),
+    "metrics_port": whole_from(0, 65_535, none=True),
 }
 assert set(_CHECKS) == {field.name for field in fields(Settings)}  # noqa: S101 - one list, two shapes

@@ -20,7 +20,7 @@ from otel_gen.integrations.asgi import App, Message, Receive, Scope, Send, heade
 from otel_gen.integrations.incoming import Incoming
 from otel_gen.integrations.outcomes import Answer, conclude
 from otel_gen.integrations.product import Product
-from otel_gen.safely import faults
+from otel_gen.safely import faults, safely
 
 CURRENT = "otel_gen.generation"
 """Key of the generation in the scope of its request."""
@@ -59,7 +59,7 @@ class Exchange:
     async def run(self) -> None:
         """Pass the request on as a generation."""
         await self._incoming.read(self._manner.body_limit)
-        token = tracing.attach(tracing.arriving(headers_of(self._scope)))
+        token = safely("trace of a request", self._arrive, None)
         try:
             if not self._incoming.hung_up:
                 await self._begin()
@@ -68,7 +68,11 @@ class Exchange:
             else:
                 await self._generate()
         finally:
-            tracing.detach(token)
+            if token is not None:
+                tracing.detach(token)
+
+    def _arrive(self) -> Any:
+        return tracing.attach(tracing.arriving(headers_of(self._scope)))
 
     async def _generate(self) -> None:
         try:

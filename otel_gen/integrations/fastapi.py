@@ -20,11 +20,11 @@ from otel_gen.integrations.asgi import Scope, headers_of
 from otel_gen.integrations.exchange import CURRENT, Manner
 from otel_gen.integrations.incoming import Incoming
 from otel_gen.integrations.middleware import Middleware, Plan
-from otel_gen.integrations.routes import GENERATIONS, Routes
+from otel_gen.integrations.options import Options, checked
+from otel_gen.integrations.routes import GENERATIONS
 from otel_gen.integrations.server_spans import instrument_server
 from otel_gen.runtime import configure
 from otel_gen.settings import resolve
-from otel_gen.signing import key_bytes
 
 try:
     from fastapi import Depends, FastAPI, Request, Response
@@ -74,24 +74,28 @@ def instrument(
     keep_product: take a PLY or SPZ that is answered as the output. body_limit: bytes of a request that are
     read ahead. drain_seconds: how long the end may take. Raises SettingsError.
     """
+    options = checked(
+        routes=routes, prompt_field=prompt_field, describe=describe, config=config, metrics=metrics,
+        feedback=feedback, cancel_on_disconnect=cancel_on_disconnect, keep_product=keep_product,
+        body_limit=body_limit, drain_seconds=drain_seconds, registry=registry,
+    )  # fmt: skip
     resolve(settings)
     if getattr(app.state, "otel_gen", False) or app.middleware_stack is not None:
         raise SettingsError("instrument(app): call it once, before the application starts")
-    chosen, door = Routes(routes), _door(feedback)
     app.state.otel_gen = True
     instrument_server(app)
+    app.add_middleware(Middleware, plan=_plan(options, lambda: configure(registry=registry, **settings)))
+    if options.metrics is not None:
+        app.add_route(options.metrics, _metrics(REGISTRY if registry in ("default", None) else registry))
+    if options.feedback is not None:
+        app.add_route(PATH, _feedback(options.feedback), methods=["POST"])
+
+
+def _plan(options: Options, configured: Callable[[], Any]) -> Plan:
     manner = Manner(
-        _describing(prompt_field, describe, config, body_limit),
-        body_limit,
-        cancel_on_disconnect,
-        keep_product,
+        _describing(options), options.body_limit, options.cancel_on_disconnect, options.keep_product
     )
-    plan = Plan(chosen, _served, manner, lambda: configure(registry=registry, **settings), drain_seconds)
-    app.add_middleware(Middleware, plan=plan)
-    if metrics is not None:
-        app.add_route(metrics, _metrics(REGISTRY if registry in ("default", None) else registry))
-    if door is not None:
-        app.add_route(PATH, _feedback(door), methods=["POST"])
+    return Plan(options.routes, _served, manner, configured, options.drain_seconds)
 
 
 def _served(scope: Scope) -> bool:
@@ -99,19 +103,15 @@ def _served(scope: Scope) -> bool:
     return any(route.matches(scope)[0] is Match.FULL for route in scope["app"].routes)
 
 
-def _door(feedback: str | bytes | None) -> Door | None:
-    if feedback is None:
-        return None
-    return Door(None if feedback == "loopback" else key_bytes(feedback))
+def _describing(options: Options) -> Callable[..., Any]:
+    config, describe = options.config, options.describe
 
-
-def _describing(field: str, describe: Describe | None, config: Any, limit: int) -> Callable[..., Any]:
     async def fill_in(scope: Scope, incoming: Incoming, found: dict[str, Any]) -> None:
         headers = headers_of(scope)
         found |= prompts.from_headers(headers)
         found["config"] = config() if callable(config) else config
         if incoming.whole:
-            prompt = await _prompt(Request(scope, incoming.replayed()), headers, incoming, field, limit)
+            prompt = await _prompt(Request(scope, incoming.replayed()), headers, incoming, options)
             found |= {"prompt": prompt, "task_type": prompts.task_type(prompt)}
         if describe is not None:
             more = describe(Request(scope, incoming.replayed()))
@@ -120,11 +120,9 @@ def _describing(field: str, describe: Describe | None, config: Any, limit: int) 
     return fill_in
 
 
-async def _prompt(
-    request: Request, headers: dict[str, str], incoming: Incoming, field: str, limit: int
-) -> Any:
+async def _prompt(request: Request, headers: dict[str, str], incoming: Incoming, options: Options) -> Any:
     try:
-        return await prompts.read(request, headers, incoming.body(), field, limit)
+        return await prompts.read(request, headers, incoming.body(), options.prompt_field, options.body_limit)
     except HTTPException:
         return None  # a body that is no form: the application says what it thinks of it
 

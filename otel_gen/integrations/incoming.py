@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from functools import partial
 
 from otel_gen.integrations.asgi import Message, Receive
+from otel_gen.safely import safely
 
 _DISCONNECT = "http.disconnect"
 
@@ -20,6 +22,7 @@ class Incoming:
         self._receive = receive
         self._ahead: deque[Message] = deque()
         self._watch: asyncio.Task[None] | None = None
+        self._size = 0
         self._answered = False
         self.whole = False
         self.hung_up = False
@@ -27,12 +30,16 @@ class Incoming:
 
     async def read(self, limit: int) -> None:
         """Read ahead up to the end of the body, or until it exceeds `limit` bytes."""
-        size = 0
-        while size <= limit and not (self.whole or self.hung_up):
-            message = await self._receive()
-            self._note(message)
+        more = True
+        while more:
+            message = await self._receive()  # what the server raises here is the application's to see
             self._ahead.append(message)
-            size += len(message.get("body", b""))
+            more = safely("request", partial(self._wants_more, message, limit), otherwise=False)
+
+    def _wants_more(self, message: Message, limit: int) -> bool:
+        self._note(message)
+        self._size += len(message.get("body", b""))
+        return self._size <= limit and not (self.whole or self.hung_up)
 
     def body(self) -> bytes:
         """The body as far as it was read ahead; asked for before anything is received."""
@@ -82,7 +89,7 @@ class Incoming:
             self._note(await self._receive())
 
     def _note(self, message: Message) -> None:
-        if message["type"] == _DISCONNECT:
+        if message.get("type") == _DISCONNECT:
             self.lost()
         else:
             self.whole = self.whole or not message.get("more_body", False)

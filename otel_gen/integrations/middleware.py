@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from otel_gen.integrations.asgi import App, Receive, Scope, Send
 from otel_gen.integrations.exchange import Exchange, Manner
 from otel_gen.integrations.lifespan import Lifespan
 from otel_gen.integrations.routes import Routes
+from otel_gen.safely import safely
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,10 @@ class Plan:
     configure: Callable[[], Any]
     drain_seconds: float
 
+    def takes(self, scope: Scope) -> bool:
+        """Tell whether a request is a generation."""
+        return scope in self.routes and self.served(scope)
+
 
 class Middleware:
     """An ASGI application around another."""
@@ -33,7 +39,7 @@ class Middleware:
         plan = self._plan
         if scope["type"] == "lifespan":
             await Lifespan(self._app, plan.configure, plan.drain_seconds).run(scope, receive, send)
-        elif scope["type"] == "http" and scope in plan.routes and plan.served(scope):
+        elif scope["type"] == "http" and safely("route of a request", partial(plan.takes, scope), False):
             await Exchange(self._app, plan.manner, scope, receive, send).run()
         else:
             await self._app(scope, receive, send)

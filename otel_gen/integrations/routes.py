@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from otel_gen.errors import SettingsError
 from otel_gen.integrations.asgi import Scope
@@ -16,10 +17,9 @@ _PARAMETER = re.compile(r"\\{[^{}/]+\\}")
 class Routes:
     """A set of routes: "POST /generate/", or "/generate/" for the same; `{name}` is one part of a path."""
 
-    def __init__(self, routes: Iterable[str]) -> None:
-        if isinstance(routes, str):
-            routes = (routes,)
-        self._patterns = [_pattern(route) for route in routes]
+    def __init__(self, routes: str | Iterable[str]) -> None:
+        several = isinstance(routes, Iterable) and not isinstance(routes, str)
+        self._patterns = [_pattern(route) for route in (routes if several else (routes,))]
 
     def __contains__(self, scope: Scope) -> bool:
         path, root = scope["path"], scope.get("root_path", "")
@@ -30,8 +30,8 @@ class Routes:
         )
 
 
-def _pattern(route: str) -> tuple[str, re.Pattern[str]]:
-    found = _ROUTE.fullmatch(route)
+def _pattern(route: Any) -> tuple[str, re.Pattern[str]]:
+    found = _ROUTE.fullmatch(route) if isinstance(route, str) else None
     if found is None:
         raise SettingsError(f"instrument(routes=...): {route!r} is not of the form 'POST /generate/'")
     return found[1] or "POST", re.compile(_PARAMETER.sub("[^/]+", re.escape(found[2])))

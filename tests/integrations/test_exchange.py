@@ -23,7 +23,7 @@ async def describe(_scope, _incoming, keywords):
     keywords["task_type"] = "TEXT-TO-3D"
 
 
-def exchange(app, *, received=(BODY,), send=None, cancels=False):
+def exchange(app, *, received=(BODY,), send=None, cancels=False, limit=1000, headers=()):
     """Pass one request to an application; gives what it sent. More is never received than was given."""
     sent = []
 
@@ -33,15 +33,18 @@ def exchange(app, *, received=(BODY,), send=None, cancels=False):
         async def receive():
             if not coming:
                 await asyncio.Event().wait()
-            return coming.pop(0)
+            found = coming.pop(0)
+            if isinstance(found, Exception):
+                raise found
+            return found
 
         async def take(message):
             sent.append(message)
             if send is not None:
                 send(message)
 
-        scope = {"type": "http", "method": "POST", "path": "/generate/", "headers": []}
-        manner = Manner(describe, body_limit=1000, cancels=cancels, keeps_product=True)
+        scope = {"type": "http", "method": "POST", "path": "/generate/", "headers": headers}
+        manner = Manner(describe, body_limit=limit, cancels=cancels, keeps_product=True)
         await asyncio.wait_for(Exchange(app, manner, scope, receive, take).run(), 20)
 
     asyncio.run(live())
@@ -184,3 +187,34 @@ def test_a_client_that_goes_before_its_request_is_whole_was_no_generation(config
     assert [message["type"] for message in heard] == ["http.request", "http.disconnect"]
     assert otel_gen.shutdown()
     assert not (configured / "generation_history.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        {"limit": None},
+        {"headers": [("x-task-id", "text, and not bytes")]},
+        {"headers": [None]},
+        {"received": [BODY | {"body": None}]},
+        {"received": [{"body": b"without a type"}]},
+    ],
+)
+def test_what_goes_wrong_while_a_request_is_read_costs_neither_answer_nor_record(configured, strange):
+    heard = []
+
+    async def app(_scope, receive, send):
+        heard.append(await receive())
+        await send(START)
+        await send(body(PLY))
+
+    assert len(exchange(app, **strange)) == 2
+    assert heard == list(strange.get("received", [BODY]))
+    assert the_record(configured)["outcome"] == "unscored"
+
+
+def test_what_the_server_raises_while_a_request_is_read_is_not_swallowed(configured):
+    async def app(_scope, _receive, _send):
+        raise AssertionError("nothing to answer")
+
+    with pytest.raises(ConnectionResetError):
+        exchange(app, received=[ConnectionResetError()])

@@ -219,15 +219,46 @@ def test_without_a_lifespan_nothing_is_recorded_and_all_is_answered(data_dir):
     [
         {"routes": ["generate"]},
         {"routes": ["POST"]},
+        {"routes": 5},
+        {"routes": [5]},
+        {"routes": None},
+        {"prompt_field": None},
+        {"prompt_field": ""},
+        {"describe": "x"},
+        {"metrics": "metrics"},
+        {"metrics": 5},
         {"feedback": "too short"},
         {"feedback": b""},
+        {"feedback": 32},
+        {"feedback": True},
+        {"cancel_on_disconnect": "perhaps"},
+        {"cancel_on_disconnect": None},
+        {"keep_product": 2},
+        {"body_limit": None},
+        {"body_limit": "32 MB"},
+        {"body_limit": -1},
+        {"drain_seconds": None},
+        {"drain_seconds": "soon"},
+        {"drain_seconds": -1},
+        {"drain_seconds": 1e300},
+        {"registry": "nope"},
         {"miner_uid": "perhaps"},
         {"unheard_of": 1},
     ],
 )
-def test_wrong_options_are_said_at_once(data_dir, options):
+def test_wrong_options_are_said_at_once_and_the_application_stays_as_it_was(data_dir, options):
+    app = FastAPI()
+    before = list(app.routes)
     with pytest.raises(SettingsError):
-        service(data_dir, **options)
+        instrument(app, **{"data_dir": data_dir} | options)
+    assert (app.user_middleware, app.routes) == ([], before)
+
+
+def test_options_that_come_from_variables_may_be_text(data_dir):
+    options = {"body_limit": "1000", "drain_seconds": "9", "keep_product": "false"}
+    call(service(data_dir, **options), {"data": {"prompt": "a chair"}}, {"data": {"prompt": "x" * 2000}})
+    found = [(r["task"]["prompt"], r["generation"]["output"].get("ply_file_hash")) for r in lines(data_dir)]
+    assert found == [("a chair", None), (None, None)]
 
 
 @pytest.mark.parametrize("package", ["fastapi", "opentelemetry.instrumentation.fastapi"])
