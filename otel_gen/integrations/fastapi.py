@@ -24,6 +24,7 @@ from otel_gen.integrations.options import Options, checked
 from otel_gen.integrations.routes import GENERATIONS
 from otel_gen.integrations.server_spans import instrument_server
 from otel_gen.runtime import configure
+from otel_gen.safely import faults
 from otel_gen.settings import resolve
 
 try:
@@ -109,13 +110,15 @@ def _describing(options: Options) -> Callable[..., Any]:
     async def fill_in(scope: Scope, incoming: Incoming, found: dict[str, Any]) -> None:
         headers = headers_of(scope)
         found |= prompts.from_headers(headers)
-        found["config"] = config() if callable(config) else config
+        with faults.quiet("config= of instrument()"):
+            found["config"] = config() if callable(config) else config
         if incoming.whole:
             prompt = await _prompt(Request(scope, incoming.replayed()), headers, incoming, options)
             found |= {"prompt": prompt, "task_type": prompts.task_type(prompt)}
         if describe is not None:
-            more = describe(Request(scope, incoming.replayed()))
-            found |= await more if inspect.isawaitable(more) else more
+            with faults.quiet("describe= of instrument()"):
+                more = describe(Request(scope, incoming.replayed()))
+                found.update(**(await more if inspect.isawaitable(more) else more))
 
     return fill_in
 

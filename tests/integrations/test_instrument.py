@@ -15,6 +15,7 @@ from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 import otel_gen
 from otel_gen.errors import SettingsError
 from otel_gen.integrations.fastapi import CurrentGeneration, instrument
+from otel_gen.safely import faults
 from tests.support import lines, python, settled
 
 PLY = b"ply\nformat binary_little_endian 1.0\nelement vertex 2\nproperty float x\nend_header\n" + bytes(8)
@@ -141,16 +142,38 @@ def test_describe_adds_what_only_the_service_knows_and_wins(data_dir, kind):
     assert (record["generation"]["attributes"], record["miner_config"]) == ({"gpu": 1}, {"steps": 4})
 
 
-def test_what_goes_wrong_in_describe_costs_neither_answer_nor_record(data_dir):
-    def describe(_request):
-        raise KeyError("mine")
+def broken(*_request):
+    raise KeyError("mine")
 
-    (answer,) = call(
-        service(data_dir, describe=describe), {"json": {"prompt": "a lamp"}, "headers": {"X-Task-Id": "t"}}
-    )
-    assert answer.content == PLY
+
+async def broken_later(_request):
+    raise KeyError("mine")
+
+
+@pytest.mark.parametrize(
+    ("option", "function"),
+    [
+        ("describe", broken),
+        ("describe", broken_later),
+        ("describe", lambda _: None),
+        ("describe", lambda _: {5: "no keyword"}),
+        ("config", broken),
+    ],
+)
+def test_what_goes_wrong_in_a_function_of_the_service_costs_no_more_than_what_it_would_say(
+    data_dir, caplog, monkeypatch, option, function
+):
+    monkeypatch.setattr(faults, "_said", {})  # a place is logged once a minute
+    options = {"config": {"steps": 4}, "describe": lambda _: {"gpu": 1}} | {option: function}
+    request = {"json": {"prompt": "a lamp"}, "headers": {"X-Task-Id": "t"}}
+    (answer,) = call(service(data_dir, **options), request)
     record = one(data_dir)
+    assert (answer.content, record["outcome"]) == (PLY, "unscored")
     assert (record["metadata"]["task_id"], record["task"]["prompt"]) == ("t", "a lamp")
+    assert record["task"]["task_type"] == "TEXT-TO-3D"
+    assert record["miner_config"] == ({"steps": 4} if option == "describe" else {})
+    assert record["generation"]["attributes"] == ({} if option == "describe" else {"gpu": 1})
+    assert f"could not record ({option}= of instrument())" in caplog.text
 
 
 def test_a_body_over_the_limit_goes_through_whole_and_is_not_looked_at(data_dir):
