@@ -32,6 +32,10 @@ class HungUpError(CancelledError):
     """Stands for the client that went before it had its answer; never raised."""
 
 
+class CutOffError(CancelledError):
+    """Stands for the server that ends while the application still works; never raised."""
+
+
 @dataclass(frozen=True)
 class Manner:
     """How requests are taken; `describe` fills in the keywords of a generation."""
@@ -73,6 +77,11 @@ class Exchange:
 
     def _arrive(self) -> Any:
         return tracing.attach(tracing.arriving(headers_of(self._scope)))
+
+    async def cut_off(self) -> None:
+        """End the generation because the server ends, whatever the application is still at."""
+        if self._gen is not NOTHING:
+            await self._end(CutOffError("the server ended before the answer was whole"))
 
     async def _generate(self) -> None:
         try:

@@ -34,12 +34,21 @@ class Middleware:
 
     def __init__(self, app: App, plan: Plan) -> None:
         self._app, self._plan = app, plan
+        self._running: set[Exchange] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         plan = self._plan
         if scope["type"] == "lifespan":
-            await Lifespan(self._app, plan.configure, plan.drain_seconds).run(scope, receive, send)
+            life = Lifespan(self._app, plan.configure, plan.drain_seconds, self._running)
+            await life.run(scope, receive, send)
         elif scope["type"] == "http" and safely("route of a request", partial(plan.takes, scope), False):
-            await Exchange(self._app, plan.manner, scope, receive, send).run()
+            await self._run(Exchange(self._app, plan.manner, scope, receive, send))
         else:
             await self._app(scope, receive, send)
+
+    async def _run(self, exchange: Exchange) -> None:
+        self._running.add(exchange)
+        try:
+            await exchange.run()
+        finally:
+            self._running.discard(exchange)

@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 
+import anyio.to_thread
 from fastapi import BackgroundTasks, FastAPI, Form, HTTPException, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 from opentelemetry import trace
@@ -143,6 +144,17 @@ async def held(request, _background, _gen):
     return Response(PLY)
 
 
+async def threaded(request, _background, _gen):
+    """Work in a thread, as a handler without async does."""
+
+    def work():
+        announce()
+        time.sleep(float(request.headers["x-hold"]))
+
+    await anyio.to_thread.run_sync(work)
+    return Response(PLY)
+
+
 def announce():
     """Say that a request is in the middle of its work."""
     with open(HELD, "a", encoding="ascii") as file:
@@ -158,7 +170,7 @@ ANSWERS = {
     f.__name__: f
     for f in (
         bad, caught, handled, crashed, refused, skipped, empty, said, own_headers, streamed, broken, endless,
-        filed, followed, later, held,
+        filed, followed, later, held, threaded,
     )
 }  # fmt: skip
 

@@ -78,13 +78,30 @@ def test_a_sigterm_under_load_loses_nothing_and_takes_less_than_10_s(tmp_path, w
 
 
 @pytest.mark.crash
-def test_a_request_that_the_end_of_the_service_cuts_off_is_cancelled(tmp_path):
-    with Served(tmp_path) as service, ThreadPoolExecutor(1) as pool:
+@pytest.mark.parametrize(
+    "env", [{}, {"TEST_MIDDLEWARE": "inside"}, {"TEST_MIDDLEWARE": "around"}, {"TEST_CANCELS": "1"}]
+)
+def test_a_request_that_the_end_of_the_service_cuts_off_is_cancelled(tmp_path, env):
+    with Served(tmp_path, **env) as service, ThreadPoolExecutor(1) as pool:
         asked = pool.submit(service.post, "held", {"X-Task-Id": "held"})
         until(service.working)
         assert service.stop() < 10
         assert asked.result(30).status_code == 500  # uvicorn's own, for a task that it cancelled
         assert service.records()["held"]["outcome"] == "cancelled"
+
+
+@pytest.mark.crash
+def test_so_is_one_whose_thread_works_on_beyond_the_end(tmp_path):
+    """The task group of a middleware waits for a thread, and with it the request that was cut off."""
+    with Served(tmp_path, TEST_MIDDLEWARE="around") as service, ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(service.post, "threaded", {"X-Task-Id": "threaded", "X-Hold": "5"})
+        until(service.working)
+        assert service.stop() < 10
+        asked.exception(30)
+        record = service.records()["threaded"]
+        assert (record["outcome"], record["failure_analysis"]["error_message"]) == (
+            "cancelled", "the server ended before the answer was whole",
+        )  # fmt: skip
 
 
 @pytest.mark.crash
