@@ -20,6 +20,17 @@ _UNWINDING = 1.0  # seconds for the requests that the server has cut off
 _ENDS = ("lifespan.startup.failed", "lifespan.shutdown.complete", "lifespan.shutdown.failed")
 
 
+def begin(configure: Callable[[], Any]) -> str:
+    """Configure and serve; gives, and logs, what is wrong with the settings."""
+    try:
+        configure()
+        serve()
+    except OtelGenError as error:
+        log.error("otel_gen: %s", error)
+        return str(error)
+    return ""
+
+
 class Lifespan:
     """One life of an application; settings that are wrong are the reason why it does not start."""
 
@@ -32,12 +43,9 @@ class Lifespan:
     async def run(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a lifespan on; what is recorded is brought to its end before the server hears of the end."""
         first: Message | None = await receive()
-        try:
-            self._configure()
-            serve()
-        except OtelGenError as error:
-            log.error("otel_gen: %s", error)
-            await send({"type": "lifespan.startup.failed", "message": str(error)})
+        wrong = begin(self._configure)
+        if wrong:
+            await send({"type": "lifespan.startup.failed", "message": wrong})
             return
 
         async def hear() -> Message:

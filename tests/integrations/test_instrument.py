@@ -224,16 +224,54 @@ def test_metrics_are_shown_where_wanted(data_dir):
     assert absent.status_code == 404
 
 
-def test_without_a_lifespan_nothing_is_recorded_and_all_is_answered(data_dir):
-    app = service(data_dir)
-
+def ask_without_lifespan(app, count=1):
     async def ask():
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
-            return await client.post("/generate/", data={"prompt": "x"})
+            return [await client.post("/generate/", data={"prompt": "x"}) for _ in range(count)]
 
-    assert asyncio.run(ask()).content == PLY
-    assert not data_dir.exists()
+    return asyncio.run(ask())
+
+
+def test_without_a_lifespan_the_first_request_configures(data_dir):
+    answers = ask_without_lifespan(service(data_dir), 2)
+    assert {answer.headers["x-generation-id"] for answer in answers} == set(settled(data_dir))
+
+
+def test_without_a_lifespan_what_was_shut_down_stays_so(data_dir):
+    app = service(data_dir)
+    ask_without_lifespan(app)
+    assert len(settled(data_dir)) == 1
+    (answer,) = ask_without_lifespan(app)
+    assert (answer.content, len(settled(data_dir))) == (PLY, 1)
+
+
+def test_without_a_lifespan_what_goes_wrong_at_the_start_costs_neither_answer_nor_record(data_dir, caplog):
+    class Registry(prometheus_client.CollectorRegistry):
+        def register(self, collector):
+            raise RuntimeError("no more collectors")
+
+    (answer,) = ask_without_lifespan(service(data_dir, registry=Registry()))
+    assert (answer.content, len(settled(data_dir))) == (PLY, 1)
+    assert "no more collectors" in caplog.text
+
+
+def test_a_mounted_application_is_recorded(data_dir):
+    outer = FastAPI()
+    outer.mount("/api", service(data_dir))
+    (answer,) = call(outer, {"data": {"prompt": "a chair"}}, path="/api/generate/")
+    (record,) = settled(data_dir).values()
+    assert record["metadata"]["generation_id"] == answer.headers["x-generation-id"]
+    assert record["task"]["prompt"] == "a chair"
+
+
+def test_a_mounted_application_goes_by_the_settings_in_force_and_says_where_its_own_differ(data_dir, caplog):
+    outer = service(data_dir)
+    outer.mount("/api", service(data_dir.parent / "other", metrics=None))
+    call(outer, {"data": {"prompt": "a chair"}}, path="/api/generate/")
+    assert one(data_dir)["task"]["prompt"] == "a chair"
+    assert "already configured with another data_dir" in caplog.text
+    assert not (data_dir.parent / "other").exists()
 
 
 # --- refusals ------------------------------------------------------------------------------------------------
