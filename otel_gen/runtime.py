@@ -19,7 +19,7 @@ from otel_gen.journal import Journal
 from otel_gen.metrics import RecordsCollector, Snapshot
 from otel_gen.process import process, runtime_for, serve, shutdown
 from otel_gen.safely import faults
-from otel_gen.settings import Settings, resolve
+from otel_gen.settings import Settings, registry_of, resolve
 from otel_gen.tree import refuse_remote
 from otel_gen.waiting import on_event_loop, wake
 from otel_gen.wiring import Runtime
@@ -44,6 +44,7 @@ def configure(*, registry: Any = "default", clock: Clock | None = None, **keywor
     changes nothing. `registry`: where the metrics are shown (prometheus_client.REGISTRY; None for nowhere).
     """
     settings = resolve(keywords)
+    registry_of("configure(registry=...)", registry)
     with process.lock:
         if process.configured is None:
             _check_place(settings)

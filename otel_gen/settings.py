@@ -93,6 +93,13 @@ def _nearest(name: str) -> str:
     return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(_CHECKS)}"
 
 
+def registry_of(place: str, value: Any) -> Any:
+    """Take a prometheus_client registry, 'default' or None."""
+    if value is None or value == "default" or (hasattr(value, "register") and hasattr(value, "collect")):
+        return value
+    raise wrong(place, value, "a prometheus_client registry, 'default' or None")
+
+
 def wrong(place: str, value: object, wanted: str) -> SettingsError:
     """Say that what was given at a place is not what is wanted there."""
     return SettingsError(f"{place}: {str(value)[:80]!r} is not {wanted}")

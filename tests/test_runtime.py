@@ -226,3 +226,11 @@ except otel_gen.OtelGenError as error: print(error)
     said = python(code, tmp_path / "data", OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1")
     assert "pip install 'otel-gen[otlp]'" in said
     assert len(lines(tmp_path / "data")) == 1
+
+
+def test_a_registry_that_is_none_is_refused_before_anything_is_configured(data_dir):
+    with pytest.raises(SettingsError, match=r"configure\(registry=...\): 'nope' is not a prometheus_client"):
+        otel_gen.configure(data_dir=data_dir, registry="nope")
+    with otel_gen.generation():
+        assert otel_gen.current_generation() is None
+    assert not data_dir.exists()

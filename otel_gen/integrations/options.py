@@ -8,7 +8,7 @@ from typing import Any
 
 from otel_gen.door import Door
 from otel_gen.integrations.routes import Routes
-from otel_gen.settings import flag, number_from, whole_from, wrong
+from otel_gen.settings import flag, number_from, registry_of, whole_from, wrong
 from otel_gen.signing import key_bytes
 
 
@@ -56,12 +56,6 @@ def _door(_: str, value: Any) -> Door | None:
     return None if value is None else Door(None if value == "loopback" else key_bytes(value))
 
 
-def _registry(place: str, value: Any) -> Any:
-    if value is None or value == "default" or (hasattr(value, "register") and hasattr(value, "collect")):
-        return value
-    raise wrong(place, value, "a prometheus_client registry, 'default' or None")
-
-
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "routes": lambda _, value: Routes(value),
     "prompt_field": _field,
@@ -73,5 +67,5 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "keep_product": flag,
     "body_limit": whole_from(0),
     "drain_seconds": number_from(0.0, 86_400.0),
-    "registry": _registry,
+    "registry": registry_of,
 }
