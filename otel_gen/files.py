@@ -23,6 +23,9 @@ _REFUSED = {
     errno.ENXIO: "not a plain file",
 }
 _LOOK = "remove it or choose another data_dir"
+_IN_ITS_PLACE = (errno.ELOOP, errno.ENOTDIR)
+_DENIED = (errno.EACCES, errno.EPERM)
+_OTHER_USER = "run this as the user of the service, or give that user what is there (chown)"
 
 
 def write_all(fd: int, data: bytes | memoryview) -> None:
@@ -85,6 +88,14 @@ def _sync_names(path: str) -> None:
         os.close(fd)
 
 
+def _refusal(path: str, error: OSError) -> StorageError:
+    """Say why there is no directory to be had: what is in its place may be removed, what is denied must not."""
+    if error.errno in _IN_ITS_PLACE:
+        return StorageError(path, f"not a plain directory ({error.strerror})", _LOOK)
+    hint = _OTHER_USER if error.errno in _DENIED else "see to it and try again"
+    return StorageError(path, error.strerror or str(error), hint)
+
+
 class Folder:
     """A directory held by descriptor. Opening it never waits for a disk; `sync` makes its own name durable too."""
 
@@ -100,9 +111,9 @@ class Folder:
             unsynced = _make(os.path.abspath(path)) if create else []
             fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
-            raise StorageError(
-                path, error.strerror or str(error), "give a directory you may write"
-            ) from error
+            denied = error.errno in _DENIED and os.path.exists(path)
+            hint = _OTHER_USER if denied else "give a directory you may write"
+            raise StorageError(path, error.strerror or str(error), hint) from error
         folder = cls(os.path.abspath(path), fd, unsynced)
         if create:
             folder._tighten()
@@ -127,7 +138,7 @@ class Folder:
             unsynced = [*self._unsynced, self.path] if create else list(self._unsynced)
             folder = Folder(path, os.open(name, flags, dir_fd=self.fd), unsynced)
         except OSError as error:
-            raise StorageError(path, f"not a plain directory ({error.strerror})", _LOOK) from error
+            raise _refusal(path, error) from error
         if create:
             folder._tighten()
         return folder

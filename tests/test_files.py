@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -113,6 +114,33 @@ def test_a_link_in_place_of_a_directory_is_refused_by_name(root, tmp_path):
     (tmp_path / "data" / "inner").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StorageError, match="inner: not a plain directory"):
         root.sub("inner")
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (errno.EACCES, "inner: Permission denied; run this as the user of the service"),
+        (errno.EPERM, "inner: Operation not permitted; run this as the user of the service"),
+        (errno.EIO, "inner: Input/output error; see to it and try again"),
+    ],
+)
+def test_a_directory_that_cannot_be_opened_is_not_called_something_to_remove(root, monkeypatch, code, said):
+    root.sub("inner").close()
+    with monkeypatch.context() as bad:
+        bad.setattr(os, "open", lambda *_, **__: (_ for _ in ()).throw(OSError(code, os.strerror(code))))
+        with pytest.raises(StorageError, match=said) as raised:
+            root.sub("inner")
+    assert "remove" not in str(raised.value)
+
+
+def test_a_data_dir_of_another_user_names_the_user_to_be(root, monkeypatch):
+    denied = OSError(errno.EACCES, os.strerror(errno.EACCES))
+    with monkeypatch.context() as bad:
+        bad.setattr(os, "open", lambda *_, **__: (_ for _ in ()).throw(denied))
+        with pytest.raises(
+            StorageError, match="data: Permission denied; run this as the user of the service"
+        ):
+            Folder.root(root.path, create=False)
 
 
 def test_a_replaced_file_is_the_old_or_the_new_one(root, monkeypatch):
