@@ -1,7 +1,8 @@
 """Directories opened once and files opened relative to them, without following a symlink.
 
 Everything otel_gen writes goes through a `Folder`: files are 0600 and directories 0700 whatever the
-umask, names are single components, and what is not a plain file with one name is refused.
+umask, names are single components, and what is not a plain file with one name is refused. What root makes
+belongs to the owner of the directory it is in.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ _LOOK = "remove it or choose another data_dir"
 _IN_ITS_PLACE = (errno.ELOOP, errno.ENOTDIR)
 _DENIED = (errno.EACCES, errno.EPERM)
 _OTHER_USER = "run this as the user of the service, or give that user what is there (chown)"
+_NO_OWNERS = (errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 def write_all(fd: int, data: bytes | memoryview) -> None:
@@ -66,6 +68,18 @@ def close_inherited(*parts: str) -> None:
                 os.close(fd)
 
 
+def _give(made: int | str, above: int | str) -> None:
+    """As root, give what is root's to the owner of the directory it is in: that user's service has to open it."""
+    owner = os.stat(above)
+    if os.geteuid() or os.stat(made).st_uid or not owner.st_uid:
+        return
+    try:
+        os.chown(made, owner.st_uid, owner.st_gid, follow_symlinks=isinstance(made, int))
+    except OSError as error:
+        if error.errno not in _NO_OWNERS:
+            raise
+
+
 def _make(path: str) -> list[str]:
     """Make a directory and those above it; gives the directories that hold a name which may not be durable yet."""
     above = os.path.dirname(path)
@@ -74,6 +88,7 @@ def _make(path: str) -> list[str]:
     unsynced = _make(above)
     with contextlib.suppress(FileExistsError):  # another process was faster
         os.mkdir(path, 0o700)
+        _give(path, above)
     return [*unsynced, above]
 
 
@@ -137,10 +152,12 @@ class Folder:
                     os.mkdir(name, 0o700, dir_fd=self.fd)
             unsynced = [*self._unsynced, self.path] if create else list(self._unsynced)
             folder = Folder(path, os.open(name, flags, dir_fd=self.fd), unsynced)
+            if create:
+                with closed_on_failure(folder):
+                    folder._tighten()
+                    _give(folder.fd, self.fd)
         except OSError as error:
             raise _refusal(path, error) from error
-        if create:
-            folder._tighten()
         return folder
 
     def gone(self) -> bool:
@@ -169,6 +186,7 @@ class Folder:
         if flags & (os.O_WRONLY | os.O_RDWR):
             if state.st_nlink > 1:
                 raise StorageError(os.path.join(self.path, name), "has a second name (hard link)", _LOOK)
+            _give(fd, self.fd)
             if stat.S_IMODE(state.st_mode) != 0o600:
                 os.fchmod(fd, 0o600)
 

@@ -73,6 +73,7 @@ class Leader:
         self.delivery.expire(now.wall)
         self._sweep()
         self.recall.set_aside_damage()
+        self.recall.warn_of_denied()
         self._commit_numbers(now)
         self._delete_segments()
         return written
@@ -199,7 +200,7 @@ class Leader:
     # --- the rest of a pass ----------------------------------------------------------------------------------
     def _sweep(self) -> None:
         """Once: remove staged files that stood there before the journals were read and that nothing refers to."""
-        if self._swept:
+        if self._swept or self.view.denied:  # what cannot be read may refer to them
             return
         self._swept = True
         self.view.sweep_spares()

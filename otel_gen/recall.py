@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable
 
@@ -12,6 +13,7 @@ from otel_gen.lines import Lines
 from otel_gen.tree import Tree
 from otel_gen.view import Counts, Source, View
 
+log = logging.getLogger("otel_gen")
 TOTALS = "totals.jsonl"
 _COMPACT, _APART = 1000, 256
 
@@ -38,6 +40,7 @@ class Recall:
         self._base: Counts = Counter()
         self._aside: set[tuple[str, int]] = set()
         self._told = 0
+        self._denied: set[str] = set()
         self._load()
 
     def _load(self) -> None:
@@ -107,3 +110,16 @@ class Recall:
         for name, offset, reason in self._view.unreadable[self._told :]:
             self._set_aside(f"{name}.{offset}.unreadable", reason.encode())
         self._told = len(self._view.unreadable)
+
+    def warn_of_denied(self) -> None:
+        """Say once of each segment of another user that what it holds is not delivered."""
+        for name, reason in self._view.denied.items():
+            if name not in self._denied:
+                self._denied.add(name)
+                path = f"{self._tree.segments.path}/{name}"
+                log.warning(
+                    "otel_gen cannot read %s (%s): what it holds is delivered once it belongs to the user of "
+                    "the service (chown)",
+                    path,
+                    reason,
+                )

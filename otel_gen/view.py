@@ -70,6 +70,8 @@ class View:
         self._refused: set[str] = set()
         self.unreadable: list[tuple[str, int, str]] = []
         """Events that cannot be understood: segment, offset, reason."""
+        self.denied: dict[str, str] = {}
+        """Segments that we may not open, and why; it is tried again at each look."""
 
     def poll(self) -> Iterator[tuple[Source, int, Event]]:
         """Give the new events of all segments: source, sequence, event."""
@@ -93,6 +95,7 @@ class View:
         for name in [name for name in self.sources if name not in names]:
             self.sources.pop(name).reader.close()
             known -= 1
+        self.denied = {name: reason for name, reason in self.denied.items() if name in names}
         for name in names:
             if name.endswith(SUFFIX) and name not in self.sources:
                 self._open(name)
@@ -104,11 +107,15 @@ class View:
             source = Source(self._folder, name)
         except FileNotFoundError:
             return
-        except (PermissionError, StorageError) as error:  # not ours
+        except PermissionError as error:  # another user's: the rest goes on without it
+            self.denied[name] = error.strerror or str(error)
+            return
+        except StorageError as error:  # not ours
             if name not in self._refused:
                 self._refused.add(name)
                 self.unreadable.append((name, 0, str(error)))
             return
+        self.denied.pop(name, None)
         self.sources[name] = source
         for sequence, payload, _ in source.reader.read():
             if sequence:

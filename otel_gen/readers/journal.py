@@ -67,6 +67,8 @@ class Journal:
     """Segment, and the stretch in it that holds no event though it is not empty."""
     unreadable: list[tuple[str, int, str]] = field(default_factory=list)
     """Segment, offset and reason of each event that cannot be understood."""
+    denied: dict[str, str] = field(default_factory=dict)
+    """Segments that we may not open, and why."""
 
     def without(self, delivered: Iterable[str]) -> dict[str, Generation]:
         """Give the generations that really began and have no record."""
@@ -92,7 +94,7 @@ def read_journal(root: Folder, about: str = "") -> Journal:
         for source, sequence, event in view.poll():
             _take(journal, source, sequence, event)
         journal.damage = [(source.name, damage) for source, damage in view.damage()]
-        journal.unreadable = view.unreadable
+        journal.unreadable, journal.denied = view.unreadable, view.denied
         workers = {source.worker: source.policy for source in view.sources.values()}
         journal.policies = workers
         journal.living = {worker for worker in workers if view.alive(worker)}

@@ -12,6 +12,7 @@ from otel_gen.settle import Now, verdict_word
 from otel_gen.tombs import tomb_id
 from otel_gen.tree import DOT
 
+_PLACE = f"{DOT}/{SEGMENTS}"
 _ASIDE = f"{RECOVER} (it sets them aside)"
 
 
@@ -19,7 +20,7 @@ def check_damage(report: Report, root: Folder, journal: Journal, survey: Survey)
     """Report bytes in the segments of dead processes that are no events and are not set aside yet."""
     aside = quarantined(root)
     for name, damage in journal.damage:
-        place, size = f"{DOT}/{SEGMENTS}/{name}, offset {damage.offset}", len(damage.data)
+        place, size = f"{_PLACE}/{name}, offset {damage.offset}", len(damage.data)
         if damage.torn:
             report.note("torn", place, f"{size:,} bytes of an event that was never acknowledged")
         elif f"{name}.{damage.offset}.corrupt" not in aside:
@@ -28,8 +29,15 @@ def check_damage(report: Report, root: Folder, journal: Journal, survey: Survey)
     for name, offset, reason in journal.unreadable:
         if f"{name}.{offset}.unreadable" not in aside:
             survey.damaged = True
-            place = f"{DOT}/{SEGMENTS}/{name}, offset {offset}"
+            place = f"{_PLACE}/{name}, offset {offset}"
             report.problem("segment", place, f"an event cannot be understood ({reason})", _ASIDE)
+
+
+def check_denied(report: Report, journal: Journal) -> None:
+    """Report segments of another user: nobody delivers what they hold."""
+    for name, reason in journal.denied.items():
+        hint = f"run as root in the data_dir: chown --reference={_PLACE} {_PLACE}/{name}"
+        report.problem("segment", f"{_PLACE}/{name}", f"cannot be read ({reason})", hint)
 
 
 def check_open(report: Report, journal: Journal, survey: Survey, now: Now) -> None:

@@ -24,7 +24,7 @@ from otel_gen.readers.journal import leader, read_journal
 from otel_gen.readers.places import check_deletion, check_modes, check_quarantine, check_totals
 from otel_gen.readers.strict import fault
 from otel_gen.readers.survey import Surveyor
-from otel_gen.readers.undelivered import check_damage, check_feedback, check_open
+from otel_gen.readers.undelivered import check_damage, check_denied, check_feedback, check_open
 from otel_gen.settle import Now
 from otel_gen.tree import DOT
 
@@ -86,6 +86,7 @@ class _Look:
             surveyor = Surveyor(report, index, Aggregates(counters.names_of(index)), asked)
             survey = surveyor.read(files)
         check_damage(report, self.root, journal, survey)
+        check_denied(report, journal)
         if index is not None:
             check_index(report, self.root, index, survey, journal)
         elif self.root.exists(DOT) and survey.ids:
