@@ -121,7 +121,10 @@ class Folder:
 
     @classmethod
     def root(cls, path: str, *, create: bool = True) -> Folder:
-        """Open a data_dir; the path itself may be a link, nothing below it may. Raises StorageError."""
+        """Open a data_dir; the path itself may be a link, nothing below it may. Raises StorageError.
+
+        One that is made, or that holds nothing yet, is closed to others; what somebody uses stays as it is.
+        """
         try:
             unsynced = _make(os.path.abspath(path)) if create else []
             fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -130,11 +133,12 @@ class Folder:
             hint = _OTHER_USER if denied else "give a directory you may write"
             raise StorageError(path, error.strerror or str(error), hint) from error
         folder = cls(os.path.abspath(path), fd, unsynced)
-        if create:
-            folder._tighten()
+        if create and not folder.names():
+            folder.tighten()
         return folder
 
-    def _tighten(self) -> None:
+    def tighten(self) -> None:
+        """Close the directory to all but its owner, where that is us."""
         state = os.fstat(self.fd)
         if state.st_uid == os.geteuid() and stat.S_IMODE(state.st_mode) != 0o700:
             try:
@@ -154,7 +158,7 @@ class Folder:
             folder = Folder(path, os.open(name, flags, dir_fd=self.fd), unsynced)
             if create:
                 with closed_on_failure(folder):
-                    folder._tighten()
+                    folder.tighten()
                     _give(folder.fd, self.fd)
         except OSError as error:
             raise _refusal(path, error) from error

@@ -20,7 +20,7 @@ from otel_gen.metrics import RecordsCollector, Snapshot
 from otel_gen.process import process, runtime_for, serve, shutdown
 from otel_gen.safely import faults
 from otel_gen.settings import Settings, registry_of, resolve
-from otel_gen.tree import refuse_remote
+from otel_gen.tree import refuse_remote, refuse_shared
 from otel_gen.waiting import on_event_loop, wake
 from otel_gen.wiring import Runtime
 
@@ -80,6 +80,7 @@ def _set_up_pipeline(settings: Settings) -> None:
 def _check_place(settings: Settings) -> None:
     try:
         refuse_remote(settings.data_dir)
+        refuse_shared(settings.data_dir)
     except StorageError as error:
         raise SettingsError(f"configure(data_dir=...): {error}") from error
 

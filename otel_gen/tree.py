@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import stat
+from contextlib import suppress
 
 from otel_gen.clock import Clock, boot_id
 from otel_gen.errors import StorageError
@@ -11,7 +13,23 @@ from otel_gen.flock import Flock
 
 DOT = ".otel_gen"
 LOCK = "leader.lock"
+_NAMES = ("archive", "images", "ply_files", "README.md", "pending_generations.json", DOT)
 _REMOTE = ("nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "9p", "afs", "ceph")
+
+
+def is_ours(name: str) -> bool:
+    """Tell whether a name at the top of a data_dir is one that otel_gen, or the former logger, gives."""
+    return name in _NAMES or name.lstrip(".").startswith(("generation_", "miner_config_"))
+
+
+def is_begun(names: list[str]) -> bool:
+    """Tell a data_dir, by the names in it, from a directory in which nothing was recorded."""
+    return any(name == DOT or name.startswith("generation_history") for name in names)
+
+
+def is_used(names: list[str]) -> bool:
+    """Tell whether somebody keeps other things there; what git or a file system puts there says nothing."""
+    return not all(is_ours(name) or name.startswith(".") or name == "lost+found" for name in names)
 
 
 class Tree:
@@ -21,7 +39,11 @@ class Tree:
         self.path = path
         self._open: list[Folder] = []
         with closed_on_failure(self):
+            if create:
+                refuse_shared(path)
             self.root = self._keep(Folder.root(path, create=create))
+            if create and not is_used(self.root.names()):
+                self.root.tighten()
             self.dot = self._keep(self.root.sub(DOT, create=create))
             self.segments = self._keep(self.dot.sub("segments", create=create))
             self.staging = self._keep(self.dot.sub("staging", create=create))
@@ -64,6 +86,15 @@ class LeaderLock(Flock):
             return self._folder.read(LOCK).decode("ascii", "replace").split()[0]
         except (OSError, StorageError, IndexError):
             return "unknown"
+
+
+def refuse_shared(path: str) -> None:
+    """Refuse a data_dir that everybody uses, like /tmp: it cannot be closed to others. Raises StorageError."""
+    with suppress(OSError):
+        mode = os.stat(path).st_mode
+        if mode & stat.S_ISVTX and mode & stat.S_IWOTH:
+            reason = f"is for everybody (mode {stat.S_IMODE(mode):o})"
+            raise StorageError(path, reason, "give a directory of its own as data_dir")
 
 
 def refuse_remote(path: str) -> None:

@@ -17,6 +17,7 @@ from tests.readers.conftest import _private, past  # noqa: F401 - fixtures
 
 READING = ("verify", "pending", "stats", "tail")
 HISTORY = "generation_history.jsonl"
+UNKNOWN = "00000000-0000-7000-8000-000000000000"
 
 
 class Result:
@@ -136,7 +137,7 @@ def test_feedback_by_task_reaches_its_generation(awaiting):
 
 @pytest.mark.parametrize(
     "whom",
-    [["00000000-0000-7000-8000-000000000000"], ["../../etc/passwd"], [""], ["--task-id", "nobody's"]],
+    [[UNKNOWN], ["../../etc/passwd"], [""], ["--task-id", "nobody's"]],
 )
 def test_feedback_for_what_is_unknown_is_refused_and_kept_nowhere(awaiting, whom):
     data_dir, _ = awaiting
@@ -208,6 +209,35 @@ def test_a_missing_data_dir_is_wrong_usage_and_is_not_made(command, tmp_path):
     assert said.code == 2
     assert said.err.startswith(f"otel-gen: {tmp_path}/nowhere: no such directory; ")
     assert not list(tmp_path.iterdir())
+
+
+ACTING = [["recover"], ["fold"], ["rotate"], ["delete", UNKNOWN], ["feedback", UNKNOWN, "--score", "1"]]
+
+
+@pytest.mark.parametrize("command", ACTING, ids=lambda command: command[0])
+def test_a_directory_in_which_nothing_was_recorded_is_wrong_usage_and_left_alone(command, tmp_path):
+    place = tmp_path / "other"
+    place.mkdir()
+    place.chmod(0o755)
+    (place / "notes.txt").touch()
+    said = run(*command, "--data-dir", place)
+    assert said.code == 2
+    assert said.err.startswith(f"otel-gen: {place}: nothing was recorded in this directory; ")
+    assert (os.listdir(place), place.stat().st_mode & 0o7777) == (["notes.txt"], 0o755)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [*ACTING, *([name] for name in READING), ["metrics"], ["replay", __file__], ["import-legacy", __file__]],
+    ids=lambda command: command[0],
+)
+def test_an_empty_data_dir_is_wrong_usage_and_not_the_current_directory(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / HISTORY).touch()
+    said = run(*command, "--data-dir", "")
+    assert said.code == 2
+    assert said.err.startswith("otel-gen: --data-dir is empty; ")
+    assert os.listdir(tmp_path) == [HISTORY]
 
 
 def test_errors_are_one_line_and_with_json_an_object(past):  # noqa: F811

@@ -9,8 +9,9 @@ from contextlib import suppress
 
 import pytest
 
+import otel_gen
 from otel_gen.clock import Clock
-from otel_gen.errors import StorageError
+from otel_gen.errors import SettingsError, StorageError
 from otel_gen.files import Folder
 from otel_gen.tree import LeaderLock, Tree, beat_age
 
@@ -82,6 +83,40 @@ def test_modes_are_the_owners_alone_whatever_the_umask(root, tmp_path):
         os.umask(old)
     assert mode(tmp_path / "data") == mode(tmp_path / "data" / "inner") == 0o700
     assert mode(tmp_path / "data" / "file") == mode(tmp_path / "data" / "lines") == 0o600
+
+
+@pytest.mark.parametrize(
+    ("holds", "after"),
+    [
+        ((), 0o700),
+        ((".gitkeep", "lost+found"), 0o700),
+        (("generation_history.jsonl", "pending_generations.json", "images"), 0o700),
+        (("notes.txt",), 0o755),
+        (("generation_history.jsonl", "notes.txt"), 0o755),
+    ],
+)
+def test_a_directory_that_somebody_uses_for_other_things_keeps_its_mode(tmp_path, holds, after):
+    data_dir = tmp_path / "data"
+    data_dir.mkdir()
+    data_dir.chmod(0o755)
+    for name in holds:
+        (data_dir / name).touch()
+    for _ in range(2):
+        Tree(str(data_dir)).close()
+        assert mode(data_dir) == after
+    assert mode(data_dir / ".otel_gen") == 0o700
+
+
+def test_a_directory_for_everybody_is_refused_and_stays_so(tmp_path):
+    place = tmp_path / "tmp"
+    place.mkdir()
+    place.chmod(0o1777)
+    with pytest.raises(StorageError, match="tmp: is for everybody"):
+        Tree(str(place))
+    with pytest.raises(SettingsError, match="tmp: is for everybody"):
+        otel_gen.configure(data_dir=place, registry=None)
+    assert place.stat().st_mode & 0o7777 == 0o1777
+    assert os.listdir(place) == []
 
 
 def test_a_replaced_file_is_synced_before_its_name_and_its_name_after(root, tmp_path, monkeypatch):

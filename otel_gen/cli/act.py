@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from otel_gen.cli.options import DEFAULT, DataDir, Json, existing
+from otel_gen.cli.options import DEFAULT, BegunDir, Json, begun
 from otel_gen.cli.output import errors, finish
 
 
@@ -80,7 +80,7 @@ def feedback(
         raise typer.BadParameter("say something: --score, or --validation-failed", param_hint="--score")
     said |= {"task_id": task_id} if task_id else {}
     if url is None:
-        _record_feedback(existing(data_dir), generation_id, said, as_json=json)
+        _record_feedback(begun(data_dir), generation_id, said, as_json=json)
     else:
         _send_feedback(url, _key(key_file), spool, generation_id, said, as_json=json)
 
@@ -123,7 +123,7 @@ def _send_feedback(
 
 
 def recover(
-    data_dir: DataDir = DEFAULT,
+    data_dir: BegunDir = DEFAULT,
     now: Annotated[
         str | None, typer.Option(metavar="TIME", help="Settle as of this time, ISO 8601 or Unix.")
     ] = None,
@@ -142,7 +142,7 @@ def recover(
     finish(found, ok=True, as_json=json, show=lambda to: words.show_recovery(to, found))
 
 
-def fold(data_dir: DataDir = DEFAULT, json: Json = False) -> None:
+def fold(data_dir: BegunDir = DEFAULT, json: Json = False) -> None:
     """Fold late verdicts into the records they belong to."""
     from otel_gen.cli import words
     from otel_gen.request import fold as run
@@ -152,7 +152,7 @@ def fold(data_dir: DataDir = DEFAULT, json: Json = False) -> None:
     finish(found, ok=True, as_json=json, show=lambda to: words.show_fold(to, found))
 
 
-def rotate(data_dir: DataDir = DEFAULT, json: Json = False) -> None:
+def rotate(data_dir: BegunDir = DEFAULT, json: Json = False) -> None:
     """Move records of past months to the files of their months."""
     from otel_gen.cli import words
     from otel_gen.request import rotate as run
@@ -164,7 +164,7 @@ def rotate(data_dir: DataDir = DEFAULT, json: Json = False) -> None:
 
 def delete(
     generation_id: Annotated[str, typer.Argument(metavar="ID", help="The generation's id.")],
-    data_dir: DataDir = DEFAULT,
+    data_dir: BegunDir = DEFAULT,
     json: Json = False,
 ) -> None:
     """Remove a generation for good: record, amendments, files, journal; its counts stay."""

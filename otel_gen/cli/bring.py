@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from otel_gen.cli.options import DEFAULT, Json
+from otel_gen.cli.options import DEFAULT, Json, MadeDir
 from otel_gen.cli.output import errors, finish
 
 if TYPE_CHECKING:
@@ -24,9 +24,7 @@ def import_legacy(
             help="A history file of the former logger, or the directory with all of them.",
         ),
     ],
-    data_dir: Annotated[
-        str, typer.Option("--data-dir", envvar="OTEL_GEN_DATA_DIR", metavar="DIR", help="Made if need be.")
-    ] = DEFAULT,
+    data_dir: MadeDir = DEFAULT,
     tests: Annotated[bool, typer.Option("--tests", help="Take what its version marks as a test, too.")] = False,
     json: Json = False,
 ) -> None:  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from otel_gen.cli.options import DEFAULT, DataDir, Json
+from otel_gen.cli.options import DEFAULT, DataDir, Json, MadeDir
 from otel_gen.cli.output import console, errors, finish, say_json
 
 
@@ -37,9 +37,7 @@ def replay(
     files: Annotated[
         list[Path], typer.Argument(exists=True, dir_okay=False, help="OTLP JSON lines, as of the Collector.")
     ],
-    data_dir: Annotated[
-        str, typer.Option("--data-dir", envvar="OTEL_GEN_DATA_DIR", metavar="DIR", help="Made if need be.")
-    ] = DEFAULT,
+    data_dir: MadeDir = DEFAULT,
     json: Json = False,
 ) -> None:  # fmt: skip
     """Turn exported spans back into records."""

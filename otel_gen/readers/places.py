@@ -11,14 +11,12 @@ from otel_gen.files import Folder
 from otel_gen.history import NOTE
 from otel_gen.readers.findings import RECOVER, Report
 from otel_gen.readers.journal import inner
-from otel_gen.tree import DOT
-
-_OURS = ("archive", "images", "ply_files", "README.md", DOT)
+from otel_gen.tree import DOT, is_ours
 
 
 def check_modes(report: Report, root: Folder) -> None:
     """Report links, special files, and what other users of the machine may read."""
-    if not any(map(_ours, root.names())):
+    if not any(map(is_ours, root.names())):
         report.note("empty", ".", "nothing is recorded here yet")
         return
     _check(report, ".", os.fstat(root.fd))
@@ -26,16 +24,12 @@ def check_modes(report: Report, root: Folder) -> None:
         state = root.stat(name)
         if state is None:
             continue
-        if _ours(name):
+        if is_ours(name):
             _check(report, name, state)
             if stat.S_ISDIR(state.st_mode):
                 _walk(report, root, name)
         elif not name.startswith(".otel-gen"):  # the demo's mark
             report.note("foreign", name, "is not of otel_gen")
-
-
-def _ours(name: str) -> bool:
-    return name in _OURS or name.lstrip(".").startswith(("generation_", "miner_config_"))
 
 
 def _walk(report: Report, parent: Folder, path: str) -> None:
