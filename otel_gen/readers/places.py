@@ -3,59 +3,86 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 
 import msgspec
 
 from otel_gen.files import Folder
 from otel_gen.history import NOTE
+from otel_gen.lines import AMENDMENTS
 from otel_gen.readers.findings import RECOVER, Report
 from otel_gen.readers.journal import inner
+from otel_gen.readers.survey import Survey
 from otel_gen.tree import DOT, is_ours
 
 
-def check_modes(report: Report, root: Folder) -> None:
+def check_modes(report: Report, root: Folder, survey: Survey) -> None:
     """Report links, special files, and what other users of the machine may read."""
     if not any(map(is_ours, root.names())):
         report.note("empty", ".", "nothing is recorded here yet")
         return
-    _check(report, ".", os.fstat(root.fd))
+    modes = _Modes(report, survey)
+    modes.check(".", os.fstat(root.fd))
     for name in root.names():
         state = root.stat(name)
         if state is None:
             continue
         if is_ours(name):
-            _check(report, name, state)
+            modes.check(name, state)
             if stat.S_ISDIR(state.st_mode):
-                _walk(report, root, name)
+                modes.walk(root, name)
         elif not name.startswith(".otel-gen"):  # the demo's mark
             report.note("foreign", name, "is not of otel_gen")
+    if modes.older:
+        text = f"others may use {modes.older:,} files and folders that the older logger left"
+        report.note("mode", ".", text, f"run: chmod -R go= {shlex.quote(root.path)}")
 
 
-def _walk(report: Report, parent: Folder, path: str) -> None:
-    folder = inner(parent, path.rpartition("/")[2])
-    if folder is None:
-        return
-    try:
-        for name in folder.names():
-            state = folder.stat(name)
-            if state is not None:
-                _check(report, f"{path}/{name}", state)
-                if stat.S_ISDIR(state.st_mode):
-                    _walk(report, folder, f"{path}/{name}")
-    finally:
-        folder.close()
+class _Modes:
+    """Looks at one thing after the other; what stood there before otel_gen came is counted in `older`."""
 
+    def __init__(self, report: Report, survey: Survey) -> None:
+        self._report, self.older = report, 0
+        self._beside_older_lines = survey.older
+        self._written = {place.partition(",")[0] for place in survey.ids.values()}
+        self._written |= {AMENDMENTS, *survey.named}
 
-def _check(report: Report, path: str, state: os.stat_result) -> None:
-    mode, plain = stat.S_IMODE(state.st_mode), stat.S_ISREG(state.st_mode)
-    if stat.S_ISLNK(state.st_mode):
-        report.problem("link", path, "is a symbolic link", "replace it by what it points to, or remove it")
-    elif not plain and not stat.S_ISDIR(state.st_mode):
-        report.problem("special", path, "is neither a file nor a folder", "remove it")
-    elif mode & 0o077:
-        wanted = "600" if plain else "700"
-        report.problem("mode", path, f"others may use it (mode {mode:o})", f"run: chmod {wanted} {path}")
+    def walk(self, parent: Folder, path: str) -> None:
+        """Look at everything in a folder."""
+        folder = inner(parent, path.rpartition("/")[2])
+        if folder is None:
+            return
+        try:
+            for name in folder.names():
+                state = folder.stat(name)
+                if state is not None:
+                    self.check(f"{path}/{name}", state)
+                    if stat.S_ISDIR(state.st_mode):
+                        self.walk(folder, f"{path}/{name}")
+        finally:
+            folder.close()
+
+    def check(self, path: str, state: os.stat_result) -> None:
+        """Look at one file or folder."""
+        mode, plain = stat.S_IMODE(state.st_mode), stat.S_ISREG(state.st_mode)
+        if stat.S_ISLNK(state.st_mode):
+            self._report.problem(
+                "link", path, "is a symbolic link", "replace it by what it points to, or remove it"
+            )
+        elif not plain and not stat.S_ISDIR(state.st_mode):
+            self._report.problem("special", path, "is neither a file nor a folder", "remove it")
+        elif mode & 0o077 and self._stood_there_before(path):
+            self.older += 1
+        elif mode & 0o077:
+            wanted = "600" if plain else "700"
+            self._report.problem(
+                "mode", path, f"others may use it (mode {mode:o})", f"run: chmod {wanted} {path}"
+            )
+
+    def _stood_there_before(self, path: str) -> bool:
+        ours = path in self._written or path.partition("/")[0] == DOT
+        return self._beside_older_lines and not ours
 
 
 def quarantined(root: Folder) -> dict[str, int]:

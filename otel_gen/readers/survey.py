@@ -46,6 +46,8 @@ class Survey:
     """The same with verdict, score and validator."""
     named: dict[str, Named] = field(default_factory=dict)
     """Path of an artifact -> what a record says of it."""
+    older: bool = False
+    """There are lines of an older logger."""
     foreign: set[str] = field(default_factory=set)
     """Paths that lines of an older logger name."""
     gone: dict[str, str] = field(default_factory=dict)
@@ -145,6 +147,7 @@ class Surveyor:
     def _older(self, record: Record) -> None:
         """A line of the logger that was here before counts nowhere; what it names is its own."""
         self._report.note("older", self._place, "has lines of an older logger")
+        self.found.older = True
         with suppress(KeyError, TypeError, AttributeError, ValueError):
             for row in artifacts_of(record):
                 self.found.foreign.add(row.path)

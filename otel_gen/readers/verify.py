@@ -71,7 +71,6 @@ class _Look:
             report.problem("index", f"{DOT}/index", str(error), REBUILD)
             self._with_index(report, None)
         check_config(report, self.root)
-        check_modes(report, self.root)
         check_quarantine(report, self.root)
         check_totals(report, self.root)
         check_deletion(report, self.root)
@@ -93,6 +92,7 @@ class _Look:
             report.problem("index", f"{DOT}/index", "there is no index of the records", RECOVER)
         check_open(report, journal, survey, Now(self.clock.wall(), self.clock.boot(), boot_id()))
         check_feedback(report, journal, survey)
+        check_modes(report, self.root, survey)
         check_named(report, self.root, survey, self.hashes)
         check_unnamed(report, self.root, survey, self.clock.wall())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import pytest
 from typer.testing import CliRunner
@@ -82,6 +83,34 @@ def test_a_service_goes_on_where_the_former_logger_stopped_and_every_reader_sees
         done = CliRunner().invoke(app, [*command, "--data-dir", str(data_dir)])
         assert (command, done.exit_code) == (command, 0), done.output
     assert len(list(otel_gen.read(data_dir))) == 6
+
+
+def test_what_the_former_logger_left_open_to_others_is_one_note_and_what_otel_gen_made_a_problem(
+    stand, data_dir
+):
+    stand(*old_records().values())
+    for name in ("images", "ply_files", "archive"):
+        (data_dir / name).mkdir()
+    (data_dir / "ply_files" / "0123456789abcdef.ply").touch()
+    (data_dir / "pending_generations.json").write_text("{}")
+    (data_dir / "generation_history_2025-09.jsonl").write_text(json.dumps(corpus.old("month")) + "\n")
+    record_one(data_dir)
+    others = [path for path in data_dir.rglob("*") if path.name != ".otel_gen"]
+    before = [path for path in others if path.stat().st_mode & 0o077]
+    assert len(before) == 6
+    report = verify(data_dir)
+    assert report.problems == []
+    (note,) = (note for note in report.notes if note.kind == "mode")
+    assert "6 files and folders that the older logger left" in note.text
+    (data_dir / HISTORY).chmod(0o644)
+    (data_dir / ".otel_gen" / "index").chmod(0o640)
+    assert {(one.kind, one.place) for one in verify(data_dir).problems} == {
+        ("mode", HISTORY), ("mode", ".otel_gen/index"),
+    }  # fmt: skip
+    command = note.hint.removeprefix("run: ")
+    assert command == f"chmod -R go= {data_dir}"
+    subprocess.run(command.split(), check=True)
+    assert not [note for note in verify(data_dir).notes if note.kind == "mode"]
 
 
 @pytest.mark.parametrize("parts", ODD, ids=lambda parts: "-".join(parts))
