@@ -18,7 +18,8 @@ from typing import Any
 
 from otel_gen import events
 from otel_gen.errors import StorageError
-from otel_gen.files import Folder, close_inherited
+from otel_gen.files import Folder
+from otel_gen.inherited import close_inherited
 from otel_gen.segment import SUFFIX, Writer
 
 

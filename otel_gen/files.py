@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from otel_gen.directories import give, make, sync_names
 from otel_gen.errors import StorageError
 
 _PLAIN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -27,7 +28,6 @@ _LOOK = "remove it or choose another data_dir"
 _IN_ITS_PLACE = (errno.ELOOP, errno.ENOTDIR)
 _DENIED = (errno.EACCES, errno.EPERM)
 _OTHER_USER = "run this as the user of the service, or give that user what is there (chown)"
-_NO_OWNERS = (errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 def write_all(fd: int, data: bytes | memoryview) -> None:
@@ -54,55 +54,6 @@ def closed_on_failure(what: Closable) -> Iterator[None]:
         raise
 
 
-def close_inherited(*parts: str) -> None:
-    """In a forked child: close what is open under a path that holds one of these; its parent may have opened it
-    just before, and told nobody yet."""
-    try:
-        descriptors = os.listdir("/proc/self/fd")
-    except OSError:
-        return  # no Linux: the child keeps it open
-    for fd in map(int, descriptors):
-        with contextlib.suppress(OSError):  # the listing itself is closed by now
-            path = os.readlink(f"/proc/self/fd/{fd}")
-            if any(part in path for part in parts):
-                os.close(fd)
-
-
-def _give(made: int | str, above: int | str) -> None:
-    """As root, give what is root's to the owner of the directory it is in: that user's service has to open it."""
-    owner = os.stat(above)
-    if os.geteuid() or os.stat(made).st_uid or not owner.st_uid:
-        return
-    try:
-        os.chown(made, owner.st_uid, owner.st_gid, follow_symlinks=isinstance(made, int))
-    except OSError as error:
-        if error.errno not in _NO_OWNERS:
-            raise
-
-
-def _make(path: str) -> list[str]:
-    """Make a directory and those above it; gives the directories that hold a name which may not be durable yet."""
-    above = os.path.dirname(path)
-    if os.path.isdir(path):
-        return [above]
-    unsynced = _make(above)
-    with contextlib.suppress(FileExistsError):  # another process was faster
-        os.mkdir(path, 0o700)
-        _give(path, above)
-    return [*unsynced, above]
-
-
-def _sync_names(path: str) -> None:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except (PermissionError, FileNotFoundError):
-        return  # writable, but not to be opened; or moved away since: all that can be done is done
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 def _refusal(path: str, error: OSError) -> StorageError:
     """Say why there is no directory to be had: what is in its place may be removed, what is denied must not."""
     if error.errno in _IN_ITS_PLACE:
@@ -126,7 +77,7 @@ class Folder:
         One that is made, or that holds nothing yet, is closed to others; what somebody uses stays as it is.
         """
         try:
-            unsynced = _make(os.path.abspath(path)) if create else []
+            unsynced = make(os.path.abspath(path)) if create else []
             fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             denied = error.errno in _DENIED and os.path.exists(path)
@@ -159,7 +110,7 @@ class Folder:
             if create:
                 with closed_on_failure(folder):
                     folder.tighten()
-                    _give(folder.fd, self.fd)
+                    give(folder.fd, self.fd)
         except OSError as error:
             raise _refusal(path, error) from error
         return folder
@@ -190,7 +141,7 @@ class Folder:
         if flags & (os.O_WRONLY | os.O_RDWR):
             if state.st_nlink > 1:
                 raise StorageError(os.path.join(self.path, name), "has a second name (hard link)", _LOOK)
-            _give(fd, self.fd)
+            give(fd, self.fd)
             if stat.S_IMODE(state.st_mode) != 0o600:
                 os.fchmod(fd, 0o600)
 
@@ -246,7 +197,7 @@ class Folder:
     def sync(self) -> None:
         """Make the directory's names durable, its own among them."""
         while self._unsynced:
-            _sync_names(self._unsynced[0])
+            sync_names(self._unsynced[0])
             del self._unsynced[0]
         os.fsync(self.fd)
 

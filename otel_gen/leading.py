@@ -13,7 +13,7 @@ from typing import Any
 from otel_gen import ballast, commands, index
 from otel_gen.bell import Bell
 from otel_gen.clock import Clock
-from otel_gen.files import close_inherited
+from otel_gen.inherited import close_inherited
 from otel_gen.leader import Leader
 from otel_gen.tree import DOT, LOCK, LeaderLock, Tree
 
