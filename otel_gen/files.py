@@ -196,9 +196,11 @@ class Folder:
 
     def sync(self) -> None:
         """Make the directory's names durable, its own among them."""
-        while self._unsynced:
-            sync_names(self._unsynced[0])
-            del self._unsynced[0]
+        for (
+            path
+        ) in self._unsynced:  # two threads may both do it, and neither is done before the names are durable
+            sync_names(path)
+        self._unsynced = []
         os.fsync(self.fd)
 
     def replace(self, name: str, data: bytes) -> None:

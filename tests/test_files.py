@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -46,6 +47,28 @@ def test_opening_waits_for_no_disk_and_the_first_sync_makes_all_names_above_dura
     assert synced[5:] == synced[4:5]
     folder.sub("later").sync()
     assert str(tmp_path / "one" / "two") in synced[6:]
+
+
+def test_threads_that_sync_one_directory_each_wait_until_all_names_are_durable(tmp_path, monkeypatch):
+    folder, gate, real = Folder.root(str(tmp_path / "one" / "data")), threading.Barrier(4), os.fsync
+    done = []
+
+    def fsync(fd):
+        with suppress(threading.BrokenBarrierError):
+            gate.wait(0.2)
+        real(fd)
+
+    def work():
+        folder.sync()
+        done.append(True)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert done == [True] * 4
 
 
 def test_a_directory_that_another_process_made_is_made_durable_too(tmp_path, synced):
