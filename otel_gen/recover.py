@@ -10,6 +10,7 @@ from otel_gen import index
 from otel_gen.clock import Clock, boot_id
 from otel_gen.errors import LeaderBusyError
 from otel_gen.leader import Leader
+from otel_gen.refusals import refusals
 from otel_gen.settings import explicit
 from otel_gen.settle import Now
 from otel_gen.tree import LeaderLock, Tree
@@ -31,27 +32,33 @@ def recover(
 ) -> Recovery:  # fmt: skip
     """Deliver everything that is settled by now (wall nanoseconds) and today's settings.
 
-    Raises LeaderBusyError where a living process delivers for this data_dir and does not step down in time.
+    Raises LeaderBusyError where a living process delivers for this data_dir and does not step down in time,
+    StorageError where the disk refuses.
     """
-    clock = clock or Clock()
-    tree = Tree(data_dir)
-    lock = LeaderLock(tree.dot)
-    try:
-        _take(lock, timeout)
-        lock.beat(clock.boot())  # whoever waits for the lock is told whom to ask
-        if rebuild:
-            _forget_index(tree)
-        leader = Leader(tree, clock, today=explicit() if today is None else today)
+    clock, today = clock or Clock(), explicit() if today is None else today
+    with refusals(data_dir, "the recovery is not finished"):
+        tree = Tree(data_dir)
+        lock = LeaderLock(tree.dot)
         try:
-            moment = Now(clock.wall() if now is None else now, clock.boot(), boot_id(), fixed=now is not None)
-            records = leader.step(moment)
-            aside = {label: n for (_, label), n in leader.delivery.aside_counts.items() if n}
-            return Recovery(records, len(leader.open), aside, rebuild)
+            _take(lock, timeout)
+            lock.beat(clock.boot())  # whoever waits for the lock is told whom to ask
+            if rebuild:
+                _forget_index(tree)
+            return _lead(tree, clock, today, now, rebuilt=rebuild)
         finally:
-            leader.close()
+            lock.release()
+            tree.close()
+
+
+def _lead(tree: Tree, clock: Clock, today: dict[str, Any], now: int | None, *, rebuilt: bool) -> Recovery:
+    leader = Leader(tree, clock, today=today)
+    try:
+        moment = Now(clock.wall() if now is None else now, clock.boot(), boot_id(), fixed=now is not None)
+        records = leader.step(moment)
+        aside = {label: n for (_, label), n in leader.delivery.aside_counts.items() if n}
+        return Recovery(records, len(leader.open), aside, rebuilt)
     finally:
-        lock.release()
-        tree.close()
+        leader.close()
 
 
 def _take(lock: LeaderLock, timeout: float) -> None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import time
 import uuid
 from typing import Any
 
 from otel_gen import commands
 from otel_gen.clock import Clock
-from otel_gen.errors import LeaderBusyError, OtelGenError, StorageError, UnknownGenerationError
+from otel_gen.errors import LeaderBusyError, OtelGenError, UnknownGenerationError
 from otel_gen.events import Command, encode
 from otel_gen.foreign import valid_id
 from otel_gen.leader import Leader
+from otel_gen.refusals import refusals
 from otel_gen.runtime import runtime_for
 from otel_gen.tree import LeaderLock, Tree
 
@@ -48,24 +48,33 @@ def delete(data_dir: Any, generation_id: str, *, timeout: float = 60.0) -> dict[
 
 
 def _request(data_dir: str, command: str, timeout: float, argument: str = "") -> dict[str, Any]:
-    tree, until = Tree(data_dir), time.monotonic() + timeout
-    lock = LeaderLock(tree.dot)
-    asked = ""
-    try:
-        while not lock.take():
-            asked = asked or _ask(data_dir, command, argument)
-            answer = _answer(tree, asked)
-            if answer is not None:
-                return answer
-            if time.monotonic() > until:
-                who = f"process {lock.holder()} delivers for this data_dir"
-                then = f"it will {command} when it goes on, or end it and try again"
-                raise LeaderBusyError(f"{who} and did not answer within {timeout:g} s; {then}")
-            time.sleep(_PAUSE)
-        return _do(tree, lock, command, argument)
-    finally:
-        lock.release()
-        tree.close()
+    with refusals(data_dir, f"the {command} is not finished"):
+        tree = Tree(data_dir)
+        lock = LeaderLock(tree.dot)
+        try:
+            answer = _asked(tree, lock, command, timeout, argument)
+            return _led(tree, lock, command, argument) if answer is None else answer
+        finally:
+            lock.release()
+            tree.close()
+
+
+def _asked(
+    tree: Tree, lock: LeaderLock, command: str, timeout: float, argument: str
+) -> dict[str, Any] | None:
+    """Ask the living leader; None where there is none any more, and the lock is ours."""
+    asked, until = "", time.monotonic() + timeout
+    while not lock.take():
+        asked = asked or _ask(tree.path, command, argument)
+        answer = _answer(tree, asked)
+        if answer is not None:
+            return answer
+        if time.monotonic() > until:
+            who = f"process {lock.holder()} delivers for this data_dir"
+            then = f"it will {command} when it goes on, or end it and try again"
+            raise LeaderBusyError(f"{who} and did not answer within {timeout:g} s; {then}")
+        time.sleep(_PAUSE)
+    return None
 
 
 def _ask(data_dir: str, command: str, argument: str) -> str:
@@ -86,14 +95,6 @@ def _answer(tree: Tree, command_id: str) -> dict[str, Any] | None:
     if answer is not None and not answer["ok"]:
         raise OtelGenError(answer["error"])
     return None if answer is None else dict(answer["result"])
-
-
-def _do(tree: Tree, lock: LeaderLock, command: str, argument: str) -> dict[str, Any]:
-    try:
-        return _led(tree, lock, command, argument)
-    except (OSError, sqlite3.Error) as error:
-        text = f"the {command} is not finished ({error})"
-        raise StorageError(tree.path, text, "see to it and try again") from error
 
 
 def _led(tree: Tree, lock: LeaderLock, command: str, argument: str) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import re
@@ -13,7 +15,10 @@ from typer.testing import CliRunner
 
 import otel_gen
 from otel_gen.cli.app import app
+from otel_gen.files import Folder
+from otel_gen.tree import LOCK
 from tests.readers.conftest import _private, past  # noqa: F401 - fixtures
+from tests.support import small_disk
 
 READING = ("verify", "pending", "stats", "tail")
 HISTORY = "generation_history.jsonl"
@@ -208,6 +213,8 @@ def test_a_missing_data_dir_is_wrong_usage_and_is_not_made(command, tmp_path):
     said = run(command, "--data-dir", tmp_path / "nowhere")
     assert said.code == 2
     assert said.err.startswith(f"otel-gen: {tmp_path}/nowhere: no such directory; ")
+    said = run(command, "--json", "--data-dir", tmp_path / "nowhere")
+    assert (said.code, said.err, said.json["ok"]) == (2, "", False)
     assert not list(tmp_path.iterdir())
 
 
@@ -267,6 +274,68 @@ def test_a_missing_extra_is_named(monkeypatch):
     assert "otel-gen[demo]" in said.err
 
 
+# --- where the disk refuses --------------------------------------------------------------------------------
+@pytest.fixture
+def disk(tmp_path):
+    """A small disk with a data_dir on which one generation awaits its verdict."""
+    with small_disk(tmp_path / "disk", 24) as place:
+        otel_gen.configure(data_dir=place / "data", registry=None, feedback_timeout=1e6)
+        with otel_gen.generation(task_type="TEXT-TO-3D") as gen:
+            gen.submitted()
+        otel_gen.shutdown()
+        yield place, gen.id
+
+
+def remount(place, how):
+    subprocess.run(["mount", "-o", f"remount,{how}", place], check=True)
+
+
+def fill(path):
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(1 << 16)):
+            pass
+
+
+ON_DISK = ["recover --now 4070908800", "recover --rebuild", "fold", "rotate", "delete ID"]
+
+
+@pytest.mark.parametrize("command", ON_DISK)
+def test_a_read_only_disk_is_said_in_one_line(disk, command):
+    place, id_ = disk
+    remount(place, "ro")
+    said = run(*command.replace("ID", id_).split(), "--data-dir", place / "data")
+    remount(place, "rw")
+    assert (said.code, said.err.count("\n")) == (1, 1)
+    assert re.match(rf"otel-gen: {place}/data: .* is not finished \(.*Read-only file system\); see", said.err)
+
+
+@pytest.mark.parametrize("command", ON_DISK)
+def test_a_full_disk_is_said_in_one_line_and_with_room_it_goes_on(disk, command):
+    place, id_ = disk
+    fill(place / "filler")
+    said = run(*command.replace("ID", id_).split(), "--data-dir", place / "data")
+    assert (said.code, said.err.count("\n")) == (1, 1)
+    assert re.match(rf"otel-gen: {place}/data: .* is not finished \(.+\); see", said.err)
+    (place / "filler").unlink()
+    assert run("recover", "--now", "4070908800", "--data-dir", place / "data", "--json").json["records"] == 1
+
+
+@pytest.mark.parametrize("command", ["verify", "pending", "recover", "fold"])
+def test_a_lock_of_another_user_is_said_in_one_line(awaiting, command, monkeypatch):
+    data_dir, _ = awaiting
+    opened = Folder.open
+
+    def open_(self, name, flags=os.O_RDONLY):
+        if name == LOCK:
+            raise PermissionError(errno.EACCES, "Permission denied", name)
+        return opened(self, name, flags)
+
+    monkeypatch.setattr(Folder, "open", open_)
+    said = run(command, "--data-dir", data_dir)
+    assert (said.code, said.err.count("\n")) == (1, 1)
+    assert re.match(rf"otel-gen: {data_dir}.*{LOCK}.*; ", said.err) is not None
+
+
 # --- as a program ------------------------------------------------------------------------------------------
 def program(*args, **more):
     clean = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
@@ -311,3 +380,57 @@ def test_a_reader_that_goes_away_is_no_traceback(past):  # noqa: F811
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
     assert len(done.stdout) == 10
     assert done.stderr == ""
+
+
+# --- where the output is refused ---------------------------------------------------------------------------
+def shell(text, **env):
+    """Run a line of the shell in which $OG is the program."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
+    clean |= {"OG": f"{sys.executable} -m otel_gen.cli"} | env
+    return subprocess.run(
+        ["bash", "-c", text], capture_output=True, text=True, timeout=60, check=False, env=clean
+    )
+
+
+LOOKING = ["verify", "verify --json", "pending", "stats", "tail", "tail --json"]
+
+
+@pytest.mark.parametrize("command", [*LOOKING, "fold", "recover --json"])
+def test_a_closed_output_is_written_nowhere(past, command):  # noqa: F811
+    done = shell(f"$OG {command} --data-dir {past.path} >&-")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("command", [*LOOKING, "--help"])
+def test_looking_into_a_full_output_is_bad_news_in_one_line(past, command):  # noqa: F811
+    done = shell(f"$OG {command} >/dev/full", OTEL_GEN_DATA_DIR=str(past.path))
+    assert done.returncode == 1
+    assert done.stderr == "otel-gen: the output cannot be written (No space left on device)\n"
+
+
+@pytest.mark.parametrize("command", ["recover", "fold --json", "rotate", "delete ID --json"])
+@pytest.mark.parametrize("output", [">/dev/full", "| true"])
+def test_what_was_done_is_no_failure_because_it_cannot_be_shown(past, command, output):  # noqa: F811
+    id_ = next(iter(otel_gen.read(past.path)))["metadata"]["generation_id"]
+    done = shell(
+        f"set -o pipefail; sleep 0.1; $OG {command.replace('ID', id_)} --data-dir {past.path} {output}"
+    )
+    assert done.returncode == 0
+    assert done.stderr.startswith("otel-gen: it is done, but what was done cannot be written (")
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_output_of_another_encoding_gets_a_mark_and_json_as_it_is(world):
+    world.worker().start(**{"gen3d.prompt": "un été 日本"}).withheld().end()
+    world.step()
+    said = shell(f"$OG tail --data-dir {world.path}", PYTHONIOENCODING="ascii")
+    assert (said.returncode, "un ?t? ??" in said.stdout) == (0, True)
+    said = shell(f"$OG tail --json --data-dir {world.path}", PYTHONIOENCODING="ascii")
+    assert json.loads(said.stdout)["task"]["prompt"] == "un été 日本"
+
+
+def test_errors_have_no_colour_where_none_is_wanted():
+    see = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)"
+    command = f"{sys.executable} -c '{see}' $OG verify --data-dir /nowhere"
+    assert "\x1b" in shell(command).stdout
+    assert "\x1b" not in shell(command, NO_COLOR="1").stdout

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from otel_gen.cli.options import DEFAULT, BegunDir, Json, begun
+from otel_gen.cli.options import DEFAULT, DataDir, Json, begun
 from otel_gen.cli.output import errors, finish
 
 
@@ -80,7 +80,7 @@ def feedback(
         raise typer.BadParameter("say something: --score, or --validation-failed", param_hint="--score")
     said |= {"task_id": task_id} if task_id else {}
     if url is None:
-        _record_feedback(begun(data_dir), generation_id, said, as_json=json)
+        _record_feedback(data_dir, generation_id, said, as_json=json)
     else:
         _send_feedback(url, _key(key_file), spool, generation_id, said, as_json=json)
 
@@ -91,10 +91,12 @@ def _record_feedback(
     from otel_gen.checked import feedback as record
     from otel_gen.cli import words
 
-    with errors(as_json=as_json):
-        result = record(data_dir, generation_id, **said)
+    with errors(data_dir, as_json=as_json):
+        result = record(begun(data_dir), generation_id, **said)
     found = {"id": generation_id, "task_id": said.get("task_id"), "reason": result.reason}
-    finish(found, ok=bool(result), as_json=as_json, show=lambda to: words.show_feedback(to, found))
+    finish(
+        found, ok=bool(result), as_json=as_json, acted=True, show=lambda to: words.show_feedback(to, found)
+    )
 
 
 def _key(file: Path | None) -> str | bytes | None:
@@ -116,14 +118,16 @@ def _send_feedback(
     from otel_gen.cli import words
     from otel_gen.remote import send
 
-    with errors(as_json=as_json):
+    with errors(spool, as_json=as_json):
         result = send(url, key, spool, generation_id, **said)
     found = {"id": generation_id, "task_id": said.get("task_id"), "reason": result.reason}
-    finish(found, ok=bool(result), as_json=as_json, show=lambda to: words.show_feedback(to, found))
+    finish(
+        found, ok=bool(result), as_json=as_json, acted=True, show=lambda to: words.show_feedback(to, found)
+    )
 
 
 def recover(
-    data_dir: BegunDir = DEFAULT,
+    data_dir: DataDir = DEFAULT,
     now: Annotated[
         str | None, typer.Option(metavar="TIME", help="Settle as of this time, ISO 8601 or Unix.")
     ] = None,
@@ -137,43 +141,43 @@ def recover(
     from otel_gen.cli import words
     from otel_gen.recover import recover as run
 
-    with errors(as_json=json):
-        found = run(data_dir, now=moment, rebuild=rebuild)
-    finish(found, ok=True, as_json=json, show=lambda to: words.show_recovery(to, found))
+    with errors(data_dir, as_json=json):
+        found = run(begun(data_dir), now=moment, rebuild=rebuild)
+    finish(found, ok=True, as_json=json, acted=True, show=lambda to: words.show_recovery(to, found))
 
 
-def fold(data_dir: BegunDir = DEFAULT, json: Json = False) -> None:
+def fold(data_dir: DataDir = DEFAULT, json: Json = False) -> None:
     """Fold late verdicts into the records they belong to."""
     from otel_gen.cli import words
     from otel_gen.request import fold as run
 
-    with errors(as_json=json):
-        found = run(data_dir)
-    finish(found, ok=True, as_json=json, show=lambda to: words.show_fold(to, found))
+    with errors(data_dir, as_json=json):
+        found = run(begun(data_dir))
+    finish(found, ok=True, as_json=json, acted=True, show=lambda to: words.show_fold(to, found))
 
 
-def rotate(data_dir: BegunDir = DEFAULT, json: Json = False) -> None:
+def rotate(data_dir: DataDir = DEFAULT, json: Json = False) -> None:
     """Move records of past months to the files of their months."""
     from otel_gen.cli import words
     from otel_gen.request import rotate as run
 
-    with errors(as_json=json):
-        found = run(data_dir)
-    finish(found, ok=True, as_json=json, show=lambda to: words.show_rotation(to, found))
+    with errors(data_dir, as_json=json):
+        found = run(begun(data_dir))
+    finish(found, ok=True, as_json=json, acted=True, show=lambda to: words.show_rotation(to, found))
 
 
 def delete(
     generation_id: Annotated[str, typer.Argument(metavar="ID", help="The generation's id.")],
-    data_dir: BegunDir = DEFAULT,
+    data_dir: DataDir = DEFAULT,
     json: Json = False,
 ) -> None:
     """Remove a generation for good: record, amendments, files, journal; its counts stay."""
     from otel_gen.cli import words
     from otel_gen.request import delete as run
 
-    with errors(as_json=json):
-        found = run(data_dir, generation_id)
-    finish(found, ok=True, as_json=json, show=lambda to: words.show_deletion(to, found))
+    with errors(data_dir, as_json=json):
+        found = run(begun(data_dir), generation_id)
+    finish(found, ok=True, as_json=json, acted=True, show=lambda to: words.show_deletion(to, found))
 
 
 COMMANDS = {"feedback": feedback, "recover": recover, "fold": fold, "rotate": rotate, "delete": delete}

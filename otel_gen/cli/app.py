@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import Annotated
 
 import typer
 
 from otel_gen._version import __version__
 from otel_gen.cli import act, bring, look, propose, serve
+from otel_gen.cli.output import prepare, unwritten
 
 app = typer.Typer(
     name="otel-gen", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -40,8 +39,10 @@ for module in (look, act, bring, serve, propose):
 
 def main() -> None:
     """Run the command line."""
+    prepare()
     try:
         app(prog_name="otel-gen")
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: nothing to say
-        sys.exit(1)
+    except OSError as error:
+        if error.filename is not None:
+            raise  # a defect: what the output refuses has no name
+        unwritten(error)

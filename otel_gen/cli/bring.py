@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from otel_gen.cli.options import DEFAULT, Json, MadeDir
+from otel_gen.cli.options import DEFAULT, Json, MadeDir, named
 from otel_gen.cli.output import errors, finish
 
 if TYPE_CHECKING:
@@ -31,9 +31,9 @@ def import_legacy(
     """Turn the files of the former logger into records; a second time writes nothing."""
     from otel_gen.importing.run import import_legacy as run
 
-    with errors(as_json=json):
-        found = run(source, data_dir, tests=tests)
-    finish(found, ok=found.ok, as_json=json, show=lambda to: show(to, found))
+    with errors(data_dir, as_json=json):
+        found = run(source, named(data_dir), tests=tests)
+    finish(found, ok=found.ok, as_json=json, acted=True, show=lambda to: show(to, found))
 
 
 def show(to: Console, found: Any) -> None:

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from otel_gen.cli.options import DEFAULT, DataDir, Json
-from otel_gen.cli.output import console, errors, finish, say_json
+from otel_gen.cli.options import DEFAULT, DataDir, Json, existing
+from otel_gen.cli.output import console, errors, finish, say_json, writing
 
 
 def verify(data_dir: DataDir = DEFAULT, json: Json = False) -> None:
@@ -15,8 +15,8 @@ def verify(data_dir: DataDir = DEFAULT, json: Json = False) -> None:
     from otel_gen.cli import words
     from otel_gen.readers.verify import verify as check
 
-    with errors(as_json=json):
-        report = check(data_dir)
+    with errors(data_dir, as_json=json):
+        report = check(existing(data_dir))
     found = words.verification(report)
     finish(found, ok=report.ok, as_json=json, show=lambda to: words.show_report(to, report))
 
@@ -26,8 +26,8 @@ def pending(data_dir: DataDir = DEFAULT, json: Json = False) -> None:
     from otel_gen.cli import words
     from otel_gen.readers.pending import pending as list_pending
 
-    with errors(as_json=json):
-        found = list_pending(data_dir)
+    with errors(data_dir, as_json=json):
+        found = list_pending(existing(data_dir))
     finish(found, ok=found.ok, as_json=json, show=lambda to: words.show_pending(to, found))
 
 
@@ -36,8 +36,8 @@ def stats(data_dir: DataDir = DEFAULT, json: Json = False) -> None:
     from otel_gen.cli import figures
     from otel_gen.readers.stats import stats as work_out
 
-    with errors(as_json=json):
-        found = work_out(data_dir)
+    with errors(data_dir, as_json=json):
+        found = work_out(existing(data_dir))
     finish(found, ok=True, as_json=json, show=lambda to: figures.show(to, found))
 
 
@@ -52,11 +52,13 @@ def tail(
     from otel_gen.readers import tail as reader
 
     to = console()
-    with errors(as_json=json):
-        records = reader.follow(data_dir, lines) if follow else reader.tail(data_dir, lines)
+    with errors(data_dir, as_json=json):
+        place = existing(data_dir)
+        records = reader.follow(place, lines) if follow else reader.tail(place, lines)
         try:
             for record in records:
-                say_json(record) if json else to.print(words.one_line(record))
+                with writing():
+                    say_json(record) if json else to.print(words.one_line(record))
         except KeyboardInterrupt:
             raise typer.Exit from None
 

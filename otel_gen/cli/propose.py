@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from otel_gen.cli.options import Json
-from otel_gen.cli.output import errors, finish, say_json
+from otel_gen.cli.output import errors, finish, say_json, writing
 
 
 def discover(
@@ -33,18 +33,19 @@ def _propose(service: str, generation: str | None, *, as_json: bool) -> None:
     from otel_gen.zerocode.discover import discover as look
     from otel_gen.zerocode.proposal import text
 
-    with errors(as_json=as_json):
+    with errors(service, as_json=as_json):
         found = look(service, generation)
-    if as_json:
-        say_json({"ok": True, **asdict(found), "mapping": text(found)})
-    else:
-        typer.echo(text(found), nl=False)
+    with writing():
+        if as_json:
+            say_json({"ok": True, **asdict(found), "mapping": text(found)})
+        else:
+            typer.echo(text(found), nl=False)
 
 
 def _check(service: str, mapping: str, *, as_json: bool) -> NoReturn:
     from otel_gen.zerocode.checking import check
 
-    with errors(as_json=as_json):
+    with errors(service, as_json=as_json):
         problems = check(service, mapping)
     words = problems or ["everything that the mapping names is there"]
     finish(

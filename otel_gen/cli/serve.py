@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from otel_gen.cli.options import DEFAULT, DataDir, Json, MadeDir
-from otel_gen.cli.output import console, errors, finish, say_json
+from otel_gen.cli.options import DEFAULT, DataDir, Json, MadeDir, existing, named
+from otel_gen.cli.output import console, errors, finish, say_json, writing
 
 
 def metrics(
@@ -18,15 +18,18 @@ def metrics(
     json: Json = False,
 ) -> None:
     """Serve /metrics of a data_dir without its service, until Ctrl-C."""
+    from otel_gen.cli.words import escape
     from otel_gen.server import MetricsServer
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with errors(as_json=json):
+    with errors(data_dir, as_json=json):
+        data_dir = existing(data_dir)
         server = MetricsServer(data_dir, port)
-    if json:
-        say_json({"ok": True, "url": server.url})
-    else:
-        console().print(f"[bold]{server.url}[/] shows {data_dir}; Ctrl-C ends it")
+    with writing():
+        if json:
+            say_json({"ok": True, "url": server.url})
+        else:
+            console().print(f"[bold]{server.url}[/] shows {escape(data_dir)}; Ctrl-C ends it")
     try:
         server.wait()
     except KeyboardInterrupt:
@@ -44,9 +47,9 @@ def replay(
     from otel_gen.cli import words
     from otel_gen.replay import replay as run
 
-    with errors(as_json=json):
-        found = run(files, data_dir)
-    finish(found, ok=True, as_json=json, show=lambda to: words.show_replay(to, found))
+    with errors(data_dir, as_json=json):
+        found = run(files, named(data_dir))
+    finish(found, ok=True, as_json=json, acted=True, show=lambda to: words.show_replay(to, found))
 
 
 def demo(
@@ -61,7 +64,7 @@ def demo(
     json: Json = False,
 ) -> None:
     """Run a small 3D service, send it work and show what was recorded."""
-    with errors(as_json=json):
+    with errors(data_dir, as_json=json):
         run = _runner()
     raise typer.Exit(run(count, image or (), prompt or (), serve, data_dir, port, json))
 

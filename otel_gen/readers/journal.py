@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from otel_gen.errors import StorageError
 from otel_gen.events import Began, Feedback, Noted, Span, Started, encode
 from otel_gen.files import Folder
 from otel_gen.fold import Generation, Verdict
@@ -33,7 +34,7 @@ def inner(root: Folder, *names: str) -> Folder | None:
 
 
 def leader(root: Folder) -> str | None:
-    """Name the process that delivers for this data_dir now; None where none does."""
+    """Name the process that delivers for this data_dir now; None where none does. Raises StorageError."""
     dot = inner(root, DOT)
     if dot is None:
         return None
@@ -42,6 +43,11 @@ def leader(root: Folder) -> str | None:
             return _holder(fd)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        path = os.path.join(dot.path, LOCK)
+        raise StorageError(
+            path, f"cannot be read ({error.strerror})", "make it a plain file of yours"
+        ) from error
     finally:
         dot.close()
 
