@@ -78,20 +78,25 @@ def serve() -> None:
 
 
 def shutdown(timeout: float | None = 10.0) -> bool:
-    """Stop recording; wait until what is settled of this process is delivered and say whether it is."""
+    """Stop recording; wait until what is settled of this process is delivered and say whether it is.
+
+    What is not, or is lost, is a warning in the log.
+    """
     until = time.monotonic() + (10.0 if timeout is None else timeout)
     with process.lock:
         process.closing += (runtimes := process.runtimes())
         process.configured, process.others = None, {}
         install.install(None)
-    delivered = []
+    delivered = True
     for runtime in runtimes:
         try:
-            delivered.append(bool(runtime.close(max(until - time.monotonic(), 0.1))))
+            if not runtime.close(max(until - time.monotonic(), 0.1)):
+                delivered = False
+                log.warning("otel_gen: %s", runtime.undelivered())
         finally:
             process.closing.remove(runtime)
     pipeline.flush(max(until - time.monotonic(), 0.1))
-    return all(delivered)
+    return delivered
 
 
 class _Fork(threading.local):
@@ -135,5 +140,5 @@ def _heir(runtime: Runtime) -> Runtime:
 
 def _at_exit() -> None:
     runtimes = process.runtimes()
-    if runtimes and not shutdown(max(runtime.settings.deadline for runtime in runtimes)):
-        log.warning("otel_gen: not everything is delivered at exit; the journal keeps it for the next start")
+    if runtimes:
+        shutdown(max(runtime.settings.deadline for runtime in runtimes))

@@ -63,11 +63,7 @@ def replay(
     finally:
         delivered = runtime.close(timeout)
     if not delivered:
-        raise StorageError(
-            settings.data_dir,
-            "the records are not delivered yet",
-            "the journal keeps them; run otel-gen recover",
-        )
+        raise runtime.undelivered()
     records = len(new) - len(known.missing(new))
     return ReplayResult(records, sum(taken.values()), sum(skipped.values()), dict(skipped))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sqlite3
 import threading
 import time
@@ -120,6 +121,15 @@ class Runtime:
         if self.port is not None:
             self.port.stop(max(until - time.monotonic(), 0.1))
         return delivered and not self.journal.backlog_bytes
+
+    def undelivered(self) -> StorageError:
+        """Say what became of that which close() could not bring to its end."""
+        place, lost = self.settings.data_dir, self.journal.backlog_bytes
+        if lost:
+            why = f"{lost:,} bytes of events could not be written and are lost"
+            return StorageError(place, why, "make room and repeat what was recorded")
+        then = f"the journal keeps it for the next start, or run: otel-gen recover --data-dir {shlex.quote(place)}"
+        return StorageError(place, "not everything is delivered", then)
 
     def _drain(self, until: float) -> bool:
         while True:

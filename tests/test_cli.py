@@ -320,6 +320,16 @@ def test_a_full_disk_is_said_in_one_line_and_with_room_it_goes_on(disk, command)
     assert run("recover", "--now", "4070908800", "--data-dir", place / "data", "--json").json["records"] == 1
 
 
+def test_feedback_on_a_full_disk_is_not_said_to_be_kept(disk):
+    place, id_ = disk
+    fill(place / "filler")
+    done = program("feedback", id_, "--score", "1", "--data-dir", place / "data")
+    assert done.returncode == 1
+    assert re.fullmatch(
+        r".*/data: \d+ bytes of events could not be written and are lost; make.*\n", done.stderr
+    )
+
+
 @pytest.mark.parametrize("command", ["verify", "pending", "recover", "fold"])
 def test_a_lock_of_another_user_is_said_in_one_line(awaiting, command, monkeypatch):
     data_dir, _ = awaiting

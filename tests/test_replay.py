@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import uuid
 
@@ -14,8 +15,9 @@ from otel_gen.errors import StorageError
 from otel_gen.recover import recover
 from otel_gen.replay import replay
 from otel_gen.settings import Policy
+from otel_gen.tree import Tree
 from tests.otlp_lines import LineExporter
-from tests.support import AMENDMENTS, HISTORY, differences, lines, settled, until
+from tests.support import AMENDMENTS, HISTORY, differences, lines, settled, small_disk, until
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
 PLY = b"ply\nformat binary_little_endian 1.0\nelement vertex 0\nend_header\n"
@@ -269,3 +271,16 @@ def test_a_value_of_the_wrong_kind_stops_nothing(tmp_path, key, value):
 def test_a_file_that_is_not_there_is_an_error_that_names_it(tmp_path):
     with pytest.raises(StorageError, match="nowhere"):
         replay([tmp_path / "nowhere.jsonl"], tmp_path / "data")
+
+
+def test_what_a_full_disk_refuses_is_said_to_be_lost(exported, data_dir, tmp_path):
+    live(data_dir, feedback_timeout=0)
+    every_outcome()
+    otel_gen.shutdown()
+    with small_disk(tmp_path / "disk", 4) as place:
+        Tree(str(place / "data")).close()
+        with (place / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(bytes(1 << 12)):
+                pass
+        with pytest.raises(StorageError, match="bytes of events could not be written and are lost"):
+            replay([exported], place / "data", timeout=1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 
@@ -198,6 +199,32 @@ def test_a_data_dir_that_cannot_be_made_breaks_nothing(tmp_path, caplog):
     assert (bool(result), result.reason) == (False, "not durable yet")
     assert otel_gen.shutdown(timeout=0.5) is False
     assert not [r for r in caplog.records if r.levelno >= logging.CRITICAL]
+
+
+def test_what_cannot_be_written_is_said_to_be_lost_and_not_to_be_kept(tmp_path, caplog):
+    (tmp_path / "file").touch()
+    otel_gen.configure(data_dir=tmp_path / "file" / "data", registry=None)
+    one()
+    with caplog.at_level(logging.WARNING, "otel_gen"):
+        assert otel_gen.shutdown(1.0) is False
+    said = [r.getMessage() for r in caplog.records if "data: " in r.getMessage()][-1]
+    assert re.search(r"file/data: [\d,]+ bytes of events could not be written and are lost; make room", said)
+    assert "keeps" not in said
+
+
+def test_what_is_not_delivered_in_time_is_said_to_be_kept(data_dir, caplog):
+    tree = Tree(str(data_dir))
+    lock = LeaderLock(tree.dot)
+    assert lock.take()
+    otel_gen.configure(data_dir=data_dir, registry=None)
+    one()
+    with caplog.at_level(logging.WARNING, "otel_gen"):
+        assert otel_gen.shutdown(0.3) is False
+    lock.release()
+    tree.close()
+    (said,) = (r.getMessage() for r in caplog.records)
+    assert f"{data_dir}: not everything is delivered; the journal keeps it" in said
+    assert f"otel-gen recover --data-dir {data_dir}" in said
 
 
 def test_an_index_that_cannot_be_read_is_no_reason_for_shutdown_to_raise(configured):

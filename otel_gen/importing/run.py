@@ -11,7 +11,6 @@ from typing import Any
 from otel_gen import index
 from otel_gen import semconv as sc
 from otel_gen.clock import Clock
-from otel_gen.errors import StorageError
 from otel_gen.events import Span
 from otel_gen.exporter import JournalExporter
 from otel_gen.importing.artifacts import Artifacts
@@ -124,10 +123,7 @@ class _Import:
             delivered = runtime.close(self._timeout)
             tree.close()
         if not delivered:
-            raise StorageError(
-                self._data_dir, "the records are not delivered yet",
-                "the journal keeps them; run otel-gen recover",
-            )  # fmt: skip
+            raise runtime.undelivered()
         self.report.artifacts += artifacts.brought
         self._count(new)
 

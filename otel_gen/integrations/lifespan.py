@@ -71,8 +71,7 @@ class Lifespan:
         with faults.quiet("end of the last requests"):
             await self._last_requests(min(until, time.monotonic() + _UNWINDING))
         with faults.quiet("shutdown"):
-            if not await asyncio.to_thread(self._end, until):
-                log.warning("otel_gen: not everything is delivered; the journal keeps it for the next start")
+            await asyncio.to_thread(self._end, until)
 
     async def _last_requests(self, until: float) -> None:
         """Let those unwind that the server has cut off, which does not wait for them; then no more is recorded."""
@@ -81,7 +80,6 @@ class Lifespan:
         await asyncio.gather(*(exchange.cut_off() for exchange in self._running))
 
     @staticmethod
-    def _end(until: float) -> bool:
-        delivered = shutdown(max(until - time.monotonic(), 0.0))
+    def _end(until: float) -> None:
+        shutdown(max(until - time.monotonic(), 0.0))
         pipeline.flush_application(max(until - time.monotonic(), _LEAST))
-        return delivered
