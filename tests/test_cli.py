@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import uuid
 
 import pytest
 from typer.testing import CliRunner
@@ -116,6 +117,23 @@ def test_pending_is_bad_news_once_something_has_ended_and_nobody_delivers(awaiti
     assert run("feedback", id_, "--score", "0.5", "--data-dir", data_dir).code == 0
     said = run("pending", "--data-dir", data_dir)
     assert (said.code, "ended, not delivered" in said.out, "otel-gen recover" in said.out) == (1, True, True)
+
+
+def test_no_id_is_cut_on_a_narrow_terminal_nor_by_a_long_task(data_dir):
+    otel_gen.configure(data_dir=data_dir, registry=None, feedback_timeout=1e6)
+    ids = {}
+    for task in (str(uuid.uuid4()), "x [bold] " * 14):
+        with otel_gen.generation(task_type="TEXT-TO-3D", task_id=task) as gen:
+            gen.submitted()
+        ids[gen.id] = task
+    otel_gen.shutdown()
+    narrow = shell(f"{TERMINAL} $OG pending --data-dir {data_dir}", COLUMNS="60").stdout
+    for said in (narrow, run("pending", "--data-dir", data_dir).out):
+        lines = said.splitlines()
+        for id_, task in ids.items():
+            (line,) = (line for line in lines if line.startswith(id_))
+            assert line.split()[1:3] == ["awaiting", "feedback"]
+            assert line.rstrip().endswith(f"gone    {task}".rstrip())
 
 
 # --- acting ------------------------------------------------------------------------------------------------
@@ -402,6 +420,7 @@ def shell(text, **env):
     )
 
 
+TERMINAL = f"{sys.executable} -c 'import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)'"
 LOOKING = ["verify", "verify --json", "pending", "stats", "tail", "tail --json"]
 
 
@@ -440,7 +459,6 @@ def test_an_output_of_another_encoding_gets_a_mark_and_json_as_it_is(world):
 
 
 def test_errors_have_no_colour_where_none_is_wanted():
-    see = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)"
-    command = f"{sys.executable} -c '{see}' $OG verify --data-dir /nowhere"
+    command = f"{TERMINAL} $OG verify --data-dir /nowhere"
     assert "\x1b" in shell(command).stdout
     assert "\x1b" not in shell(command, NO_COLOR="1").stdout

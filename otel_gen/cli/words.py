@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rich import markup
-from rich.table import Table
 
 from otel_gen.readers.findings import RECOVER
 
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from otel_gen.readers.findings import Report
-    from otel_gen.readers.pending import Pending
+    from otel_gen.readers.pending import Pending, Waiting
     from otel_gen.recover import Recovery
 
 SHOWN = 20
@@ -96,19 +95,28 @@ def show_pending(to: Console, found: Pending) -> None:
     if not found.waiting:
         to.print("nothing waits: every generation has its record")
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("generation", "state", "age", "left", "worker", "task"):
-        table.add_column(name, justify="right" if name in ("age", "left") else "left", no_wrap=True)
-    for one in found.waiting[:SHOWN]:
-        left = seconds(one.left_seconds) if one.left_seconds is not None else ""
-        worker = "alive" if one.worker_alive else "gone"
-        row = (one.id, one.state, seconds(one.age_seconds), left, worker, escape(one.task_id or "-"))
-        table.add_row(*row)
-    to.print(table)
+    rows = [("generation", "state", "age", "left", "worker", "task"), *map(_row, found.waiting[:SHOWN])]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for at, row in enumerate(rows):
+        line = _columns(row, widths)
+        to.print(f"[bold]{line}[/]" if at == 0 else line)
     _more(to, found.waiting)
     if found.leader is None:
         hint = "what has ended stays in the journal" if found.ok else f"start the service or {RECOVER}"
         to.print(f"[yellow]nobody delivers for this data_dir now[/]; {hint}")
+
+
+def _row(one: Waiting) -> tuple[str, ...]:
+    left = seconds(one.left_seconds) if one.left_seconds is not None else ""
+    worker = "alive" if one.worker_alive else "gone"
+    return one.id, one.state, seconds(one.age_seconds), left, worker, one.task_id or "-"
+
+
+def _columns(row: tuple[str, ...], widths: list[int]) -> str:
+    """Write a row as one line that no terminal cuts: its id is there to be copied; what is long stands last."""
+    id_, state, age, left, worker, task = row
+    head = f"{id_:<{widths[0]}}  {state:<{widths[1]}}  {age:>{widths[2]}}  {left:>{widths[3]}}"
+    return f"{head}  {worker:<{widths[4]}}  {escape(task)}"
 
 
 # --- recover -----------------------------------------------------------------------------------------------
