@@ -18,12 +18,16 @@ MARK = ".otel-gen-demo"
 def fresh(data_dir: str | Path) -> Iterator[tuple[Path, Path | None]]:
     """Give an empty folder, held for this run alone, and where an earlier demo's went to.
 
-    Raises UsageError for a folder with something else in it, and for one that another demo still uses.
+    Raises UsageError for a folder with something else in it, for one that another demo still uses, and for one
+    that cannot be written.
     """
     folder = Path(data_dir).resolve()
-    aside = _set_aside(folder)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    mark = os.open(folder / MARK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        aside = _set_aside(folder)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mark = os.open(folder / MARK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be used ({error.strerror}); choose another --data-dir") from error
     try:
         _hold(mark, folder)
         yield folder, aside

@@ -28,7 +28,7 @@ class Server:
     def __init__(
         self, data_dir: Path, control: Path, *, port: int = 0, feedback_timeout: float = 8.0
     ) -> None:
-        self.port = port or free_port()
+        self.port = free_port(port)
         self.url = f"http://127.0.0.1:{self.port}"
         self.control = control
         self.log = control / "service.log"
@@ -119,9 +119,16 @@ def environment(data_dir: Path, feedback_timeout: float) -> dict[str, str]:
     )
 
 
-def free_port() -> int:
+def free_port(wanted: int = 0) -> int:
+    """Give a port of 127.0.0.1 that nobody has, the wanted one if any. Raises DemoError."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the service binds it
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError as error:
+            raise DemoError(
+                f"127.0.0.1:{wanted} cannot be had ({error.strerror}); choose another --port"
+            ) from error
         return int(probe.getsockname()[1])
 
 

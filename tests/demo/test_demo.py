@@ -38,6 +38,16 @@ def test_a_taken_port_is_said_and_nothing_is_left_running(tmp_path, capsys):
     assert "address already in use" in capsys.readouterr().err.lower()
 
 
+def test_a_port_that_another_demo_serves_is_taken_too(server, tmp_path, capsys):
+    assert runner.run(count=1, data_dir=tmp_path / "demo", port=server.port) == 1
+    assert "choose another --port" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made_is_wrong_usage(capsys):
+    assert runner.run(count=1, data_dir="/proc/otel-gen-demo") == 2
+    assert capsys.readouterr().err.startswith("/proc/otel-gen-demo cannot be used (")
+
+
 def test_a_folder_that_is_no_demos_is_wrong_usage(tmp_path, capsys):
     (tmp_path / "mine").write_text("x")
     assert runner.run(count=1, data_dir=tmp_path) == 2
