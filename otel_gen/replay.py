@@ -28,6 +28,8 @@ from otel_gen.wiring import Runtime
 
 SOURCE = "replay"
 """`metadata.source` of a replayed record."""
+MALFORMED = "malformed line"
+_NAME = "name files of OTLP JSON lines, as the Collector's file exporter writes them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ def replay(
     """Turn exported spans into records of a data_dir, by its living leader or by leading for a moment.
 
     The feedback window is that of `policy`, today's settings unless given, judged by the times in the spans.
-    Raises StorageError for a file that cannot be read and where the records are not delivered in time.
+    Raises StorageError for a file of which nothing can be read and where the records are not delivered in time.
     """
     settings = resolve({"data_dir": data_dir, "metrics_port": None})
     runtime = Runtime(settings, Clock(), policy=policy)
@@ -70,20 +72,25 @@ def replay(
 
 def _read(path: Any) -> Iterator[ReadableSpan | str]:
     """Give the spans of a file, and for each line or span that cannot be read the reason."""
+    lines = malformed = 0
     try:
         with open(path, "rb") as file:
-            for line in file:
-                if line.strip():
-                    yield from _spans(line)
+            for line in filter(bytes.strip, file):
+                lines += 1
+                for found in _spans(line):
+                    malformed += found == MALFORMED
+                    yield found
     except OSError as error:
-        raise StorageError(path, error.strerror or str(error), "name OTLP JSON line files") from error
+        raise StorageError(path, error.strerror or str(error), _NAME) from error
+    if lines and malformed == lines:
+        raise StorageError(path, "no line of it is a request in OTLP JSON", _NAME)
 
 
 def _spans(line: bytes) -> Iterator[ReadableSpan | str]:
     try:
         yield from spans_of(msgspec.json.decode(line))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, MalformedError):
-        yield "malformed line"
+        yield MALFORMED
 
 
 def _take(exporter: JournalExporter, span: ReadableSpan, taken: Counter[str]) -> str:

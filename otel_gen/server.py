@@ -6,13 +6,17 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 from prometheus_client import CollectorRegistry, start_http_server
 
 from otel_gen.clock import Clock
 from otel_gen.errors import OtelGenError
+from otel_gen.files import Folder
 from otel_gen.metrics import RecordsCollector, Snapshot
+from otel_gen.readers.indexed import opened_index
+from otel_gen.refusals import refusals
 
 HOST = "127.0.0.1"
 log = logging.getLogger("otel_gen")
@@ -25,12 +29,12 @@ class MetricsServer:
         self, data_dir: Any, port: int = 0, clock: Clock | None = None, *,
         collector: RecordsCollector | None = None,
     ) -> None:  # fmt: skip
-        """Listen, on a free port for 0. Raises OtelGenError where the port cannot be had.
+        """Listen, on a free port for 0. Raises OtelGenError where the port cannot be had, or nothing be read.
 
         `collector`: that of a process which has one for this data_dir already.
         """
         registry = CollectorRegistry()
-        registry.register(collector or RecordsCollector(Snapshot(os.fspath(data_dir), clock or Clock())))
+        registry.register(collector or _collector(os.fspath(data_dir), clock or Clock()))
         try:
             self._server, self._thread = start_http_server(port, HOST, registry)
         except (OSError, OverflowError) as error:
@@ -57,6 +61,18 @@ class MetricsServer:
     def forget(self) -> None:
         """In a forked child: let the parent's port go, without a word to the parent's thread."""
         self._server.socket.close()
+
+
+def _collector(data_dir: str, clock: Clock) -> RecordsCollector:
+    """Show a data_dir, which may come later; one that cannot be read would be a page of zeros. Raises StorageError."""
+    if os.path.exists(data_dir):
+        with (
+            refusals(data_dir, "its numbers cannot be read"),
+            closing(Folder.root(data_dir, create=False)) as root,
+            opened_index(root),
+        ):
+            pass
+    return RecordsCollector(Snapshot(data_dir, clock))
 
 
 class MetricsPort:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from otel_gen.errors import OtelGenError
+from otel_gen.errors import OtelGenError, StorageError
 from otel_gen.server import MetricsServer
 from tests.readers.conftest import _private, past  # noqa: F401 - fixtures
 
@@ -61,6 +61,20 @@ def test_a_taken_port_is_said(past):  # noqa: F811
         taken.listen()
         with pytest.raises(OtelGenError, match="choose another port"):
             MetricsServer(past.path, taken.getsockname()[1])
+
+
+def test_a_data_dir_that_comes_later_is_shown_and_one_that_cannot_be_read_is_no_page_of_zeros(past, tmp_path):  # noqa: F811
+    server = MetricsServer(tmp_path / "later")
+    assert "gen3d_records_total 0.0" in get(server.url)[1]
+    server.close()
+    (index,) = (past.path / ".otel_gen").glob("index-*.db")
+    index.write_bytes(b"no database")
+    with pytest.raises(StorageError, match=f"{index}: cannot be read .*; run: otel-gen recover --rebuild"):
+        MetricsServer(past.path)
+    (past.path / ".otel_gen").rename(past.path / "moved")
+    (past.path / ".otel_gen").symlink_to("moved")
+    with pytest.raises(StorageError, match="not a plain directory"):
+        MetricsServer(past.path)
 
 
 @contextmanager

@@ -273,6 +273,19 @@ def test_a_file_that_is_not_there_is_an_error_that_names_it(tmp_path):
         replay([tmp_path / "nowhere.jsonl"], tmp_path / "data")
 
 
+def test_a_file_of_which_nothing_can_be_read_is_named(exported, data_dir, tmp_path):
+    live(data_dir, feedback_timeout=0)
+    every_outcome()
+    with exported.open("a") as file:
+        file.write("half a line\n")
+    garbage, empty = tmp_path / "garbage", tmp_path / "empty"
+    garbage.write_bytes(b"\x7fELF\n\n[]\n")
+    empty.touch()
+    assert replay([empty, exported], tmp_path / "two").reasons["malformed line"] == 1
+    with pytest.raises(StorageError, match=f"{garbage}: no line of it is a request in OTLP JSON; name files"):
+        replay([garbage], tmp_path / "three")
+
+
 def test_what_a_full_disk_refuses_is_said_to_be_lost(exported, data_dir, tmp_path):
     live(data_dir, feedback_timeout=0)
     every_outcome()
