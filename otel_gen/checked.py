@@ -11,14 +11,18 @@ from otel_gen.feedbacks import FeedbackResult
 from otel_gen.files import Folder
 from otel_gen.foreign import valid_id
 from otel_gen.readers.known import find
+from otel_gen.settings import resolve
 
 
 def feedback(data_dir: Any, generation_id: str | None = None, **keywords: Any) -> FeedbackResult:
     """Record a verdict like `otel_gen.feedback`, for a generation id or `task_id=` that is known.
 
     Raises UnknownGenerationError for one that no record and no journal of the data_dir knows, and
-    WrongValidatorError for a validator_uid that is not the one who asked for the generation.
+    WrongValidatorError for a validator_uid that is not the one who asked for the generation; SettingsError.
     """
+    resolve(
+        {"data_dir": data_dir}
+    )  # a wrong variable is the caller's to hear of, before anything is looked at
     task_id = keywords.get("task_id")
     generation_id = generation_id.strip().lower() if generation_id is not None else None
     if generation_id is not None and not valid_id(generation_id):

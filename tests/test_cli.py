@@ -81,9 +81,23 @@ def test_verify_names_what_is_wrong_and_what_to_do(past):  # noqa: F811
     said = run("verify", "--data-dir", past.path)
     assert said.code == 1
     assert re.search(rf"{HISTORY}, offset \d+: the line is cut short.*otel-gen recover", said.out)
+    assert f"run: otel-gen recover --data-dir {past.path} (" in said.out
     found = run("verify", "--data-dir", past.path, "--json")
     assert (found.code, found.json["ok"]) == (1, False)
     assert {"kind", "place", "text", "hint"} == found.json["problems"][0].keys()
+
+
+def test_what_verify_says_to_run_can_be_run_from_anywhere(past, tmp_path):  # noqa: F811
+    place = past.path.rename(tmp_path / "an ü space")
+    (place / HISTORY).chmod(0o644)
+    (place / "ply_files").chmod(0o755)
+    (index,) = (place / ".otel_gen").glob("index-*.db")
+    index.write_bytes(b"no database")
+    problems = run("verify", "--data-dir", place, "--json").json["problems"]
+    assert all(str(one).count("run: ") == 1 for one in problems)
+    for hint in (one["hint"].removeprefix("run: ") for one in problems):
+        assert shell(hint.replace("otel-gen", "$OG")).returncode == 0
+    assert run("verify", "--data-dir", place).code == 0
 
 
 def test_stats_say_when_there_is_too_little_to_tell(past):  # noqa: F811
@@ -116,7 +130,8 @@ def test_pending_is_bad_news_once_something_has_ended_and_nobody_delivers(awaiti
     assert (said.code, id_ in said.out, "awaiting feedback" in said.out) == (0, True, True)
     assert run("feedback", id_, "--score", "0.5", "--data-dir", data_dir).code == 0
     said = run("pending", "--data-dir", data_dir)
-    assert (said.code, "ended, not delivered" in said.out, "otel-gen recover" in said.out) == (1, True, True)
+    assert (said.code, "ended, not delivered" in said.out) == (1, True)
+    assert f"or run: otel-gen recover --data-dir {data_dir}\n" in said.out
 
 
 def test_no_id_is_cut_on_a_narrow_terminal_nor_by_a_long_task(data_dir):
@@ -210,6 +225,7 @@ USAGE = [
     ["feedback", "an-id", "--score", "1.5"],
     ["feedback", "an-id", "--score", "nan"],
     ["feedback", "an-id", "--score", "high"],
+    ["feedback", "--task-id", "", "--score", "1"],
     ["tail", "-n", "-1"],
     ["metrics", "--port", "70000"],
     ["replay"],
@@ -280,6 +296,16 @@ def test_a_wrong_variable_is_wrong_usage(past, monkeypatch):  # noqa: F811
     said = run("recover", "--data-dir", past.path)
     assert said.code == 2
     assert "OTEL_GEN_FEEDBACK_TIMEOUT" in said.err
+
+
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_a_wrong_variable_is_wrong_usage_of_feedback(awaiting, monkeypatch, more):
+    data_dir, id_ = awaiting
+    monkeypatch.setenv("OTEL_GEN_DEADLINE", "abc")
+    before = tree(data_dir)
+    said = run("feedback", id_, "--score", "1", "--data-dir", data_dir, *more)
+    assert (said.code, "OTEL_GEN_DEADLINE" in said.out + said.err) == (2, True)
+    assert tree(data_dir) == before
 
 
 def test_a_missing_extra_is_named(monkeypatch):

@@ -68,6 +68,8 @@ def feedback(
     """Record a validator's verdict; returns once it is durable."""
     if (generation_id is None) == (task_id is None):
         raise typer.BadParameter("give either a generation id or --task-id", param_hint="ID")
+    if task_id == "":
+        raise typer.BadParameter("is empty, and no task has such an id", param_hint="--task-id")
     said: dict[str, Any] = {
         "score": score, "validator_uid": validator_uid, "validation_failed": validation_failed or None,
         "task_fidelity_score": task_fidelity_score, "average_fidelity_score": average_fidelity_score,

@@ -27,8 +27,9 @@ def pending(data_dir: DataDir = DEFAULT, json: Json = False) -> None:
     from otel_gen.readers.pending import pending as list_pending
 
     with errors(data_dir, as_json=json):
-        found = list_pending(existing(data_dir))
-    finish(found, ok=found.ok, as_json=json, show=lambda to: words.show_pending(to, found))
+        place = existing(data_dir)
+        found = list_pending(place)
+    finish(found, ok=found.ok, as_json=json, show=lambda to: words.show_pending(to, found, place))
 
 
 def stats(data_dir: DataDir = DEFAULT, json: Json = False) -> None:

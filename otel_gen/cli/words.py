@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich import markup
 
-from otel_gen.readers.findings import RECOVER
+from otel_gen.readers.findings import RECOVER, literal
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -90,7 +90,7 @@ def show_report(to: Console, report: Report) -> None:
 
 
 # --- pending -----------------------------------------------------------------------------------------------
-def show_pending(to: Console, found: Pending) -> None:
+def show_pending(to: Console, found: Pending, data_dir: str) -> None:
     """Say what waits, oldest first, and whether somebody sees to it."""
     if not found.waiting:
         to.print("nothing waits: every generation has its record")
@@ -102,7 +102,8 @@ def show_pending(to: Console, found: Pending) -> None:
         to.print(f"[bold]{line}[/]" if at == 0 else line)
     _more(to, found.waiting)
     if found.leader is None:
-        hint = "what has ended stays in the journal" if found.ok else f"start the service or {RECOVER}"
+        run = escape(literal(RECOVER, data_dir))
+        hint = "what has ended stays in the journal" if found.ok else f"start the service or {run}"
         to.print(f"[yellow]nobody delivers for this data_dir now[/]; {hint}")
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-RECOVER = "run: otel-gen recover"
-REBUILD = "run: otel-gen recover --rebuild"
+RECOVER = "run: otel-gen recover --data-dir {dir}"
+REBUILD = "run: otel-gen recover --rebuild --data-dir {dir}"
 RESTORE = "restore it from a backup; the rest of the file is unharmed"
+
+
+def literal(hint: str, data_dir: str) -> str:
+    """Write a hint so that it can be run as it stands, from wherever."""
+    return hint.replace("{dir}", shlex.quote(data_dir))
 
 
 class Finding(NamedTuple):
@@ -28,6 +34,7 @@ class Finding(NamedTuple):
 class Report:
     """What one look found and how much it looked at."""
 
+    data_dir: str
     problems: list[Finding] = field(default_factory=list)
     notes: list[Finding] = field(default_factory=list)
     records: int = 0
@@ -43,11 +50,11 @@ class Report:
 
     def problem(self, kind: str, place: str, text: str, hint: str = "") -> None:
         """Say what is wrong."""
-        self.problems.append(Finding(kind, place, text, hint))
+        self.problems.append(Finding(kind, place, text, literal(hint, self.data_dir)))
 
     def note(self, kind: str, place: str, text: str, hint: str = "") -> None:
         """Say what an operator may want to know."""
-        self.notes.append(Finding(kind, place, text, hint))
+        self.notes.append(Finding(kind, place, text, literal(hint, self.data_dir)))
 
     @property
     def ok(self) -> bool:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from otel_gen.errors import StorageError
 from otel_gen.files import Folder, closed_on_failure
 from otel_gen.index import Index, current_name
+from otel_gen.readers.findings import REBUILD, literal
 from otel_gen.readers.journal import inner
 from otel_gen.tree import DOT
 
@@ -65,5 +66,6 @@ def _connected(dot: Folder, name: str) -> Index:
             found.db.execute("BEGIN")
             found.meta("version")
     except sqlite3.Error as error:
-        raise StorageError(path, f"cannot be read ({error})", "run: otel-gen recover --rebuild") from error
+        hint = literal(REBUILD, os.path.dirname(dot.path))
+        raise StorageError(path, f"cannot be read ({error})", hint) from error
     return found

@@ -36,7 +36,7 @@ def check_modes(report: Report, root: Folder, survey: Survey) -> None:
             report.note("foreign", name, "is not of otel_gen")
     if modes.older:
         text = f"others may use {modes.older:,} files and folders that the older logger left"
-        report.note("mode", ".", text, f"run: chmod -R go= {shlex.quote(root.path)}")
+        report.note("mode", ".", text, "run: chmod -R go= {dir}")
 
 
 class _Modes:
@@ -76,9 +76,8 @@ class _Modes:
             self.older += 1
         elif mode & 0o077:
             wanted = "600" if plain else "700"
-            self._report.problem(
-                "mode", path, f"others may use it (mode {mode:o})", f"run: chmod {wanted} {path}"
-            )
+            hint = f"run: chmod {wanted} {{dir}}/{shlex.quote(path)}"
+            self._report.problem("mode", path, f"others may use it (mode {mode:o})", hint)
 
     def _stood_there_before(self, path: str) -> bool:
         ours = path in self._written or path.partition("/")[0] == DOT

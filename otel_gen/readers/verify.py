@@ -63,12 +63,13 @@ class _Look:
 
     def report(self) -> Report:
         """Look at everything once: index, then segments, then files, so that nothing is missed on its way."""
-        report = Report(leader=leader(self.root))
+        report = Report(self.root.path, leader=leader(self.root))
         try:
             with opened_index(self.root) as index:
                 self._with_index(report, index)
         except (StorageError, sqlite3.Error) as error:
-            report.problem("index", f"{DOT}/index", str(error), REBUILD)
+            reason = error.reason if isinstance(error, StorageError) else str(error)
+            report.problem("index", f"{DOT}/index", reason, REBUILD)
             self._with_index(report, None)
         check_config(report, self.root)
         check_quarantine(report, self.root)
