@@ -36,7 +36,7 @@ def check_damage(report: Report, root: Folder, journal: Journal, survey: Survey)
 def check_denied(report: Report, journal: Journal) -> None:
     """Report segments of another user: nobody delivers what they hold."""
     for name, reason in journal.denied.items():
-        hint = f"run as root in the data_dir: chown --reference={_PLACE} {_PLACE}/{name}"
+        hint = f"run as root: chown --reference={{dir}}/{_PLACE} {{dir}}/{_PLACE}/{name}"
         report.problem("segment", f"{_PLACE}/{name}", f"cannot be read ({reason})", hint)
 
 
