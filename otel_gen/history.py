@@ -132,7 +132,7 @@ def _places(root: Folder) -> dict[str, str]:
 
     What an intent says counts as done: its new files are complete, only their names are not.
     """
-    found = {name: name for name in root.names() if _OURS.fullmatch(name)}
+    found = {name: name for name in root.names() if is_line_file(name)}
     for name, stays in _intent(root).items():
         if not stays:
             found.pop(name, None)
@@ -174,13 +174,18 @@ def _intent(root: Folder) -> dict[str, bool]:
             return {}
 
 
+def is_line_file(name: str) -> bool:
+    """Tell whether a name in data_dir is one of a history or of the amendments."""
+    return _OURS.fullmatch(name) is not None
+
+
 def decided(root: Folder, data: bytes) -> dict[str, bool]:
     """Understand an intent; of an unreadable one this much is known: every new file is complete."""
     try:
         found = msgspec.json.decode(data, type=dict[str, bool])
     except msgspec.DecodeError:
         found = {new[1]: True for name in root.names() if (new := _NEW.fullmatch(name))}
-    return {name: stays for name, stays in found.items() if _OURS.fullmatch(name)}
+    return {name: stays for name, stays in found.items() if is_line_file(name)}
 
 
 def _open_part(root: Folder, name: str, path: str) -> Part:

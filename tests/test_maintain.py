@@ -15,7 +15,7 @@ import otel_gen
 from otel_gen import maintain
 from otel_gen import semconv as sc
 from otel_gen.commands import carry_out, take_answer
-from otel_gen.errors import DamageError, LeaderBusyError
+from otel_gen.errors import LeaderBusyError
 from otel_gen.events import Command
 from otel_gen.readers.verify import verify
 from otel_gen.recover import recover
@@ -60,7 +60,7 @@ def months(past):  # noqa: F811
 
 def test_folding_keeps_what_is_read_and_what_is_counted(months):
     before, counted = read(months.path), months.counters()
-    assert maintain.fold(months.leader) == {"folded": 5, "files": 1}
+    assert maintain.fold(months.leader) == {"folded": 5, "files": 1, "left": 0}
     assert (months.path / AMENDMENTS).read_bytes() == b""
     assert (read(months.path), months.counters()) == (before, counted)
     months.restart()
@@ -78,11 +78,11 @@ def test_a_folded_record_says_how_it_was_settled_first(months):
 
 def test_rotation_moves_past_months_and_keeps_what_is_counted(months):
     before, counted = read(months.path), months.counters()
-    assert maintain.rotate(months.leader) == {"months": {"2026-09": 9}, "folded": 5, "files": 1}
+    assert maintain.rotate(months.leader) == {"months": {"2026-09": 9}, "folded": 5, "files": 1, "left": 0}
     assert len(lines_at(months.path / "generation_history_2026-09.jsonl")) == 9
     assert len(lines_at(months.path / HISTORY)) == 3
     assert (read(months.path), months.counters()) == (before, counted)
-    assert maintain.rotate(months.leader) == {"months": {}, "folded": 0, "files": 0}
+    assert maintain.rotate(months.leader) == {"months": {}, "folded": 0, "files": 0, "left": 0}
     assert verify(months.path, months.clock).ok
 
 
@@ -102,7 +102,7 @@ def test_a_late_verdict_reaches_a_rotated_record(months):
     worker.die()
     months.step(later=1)
     assert read(months.path)[months.gens[5].id]["outcome"] == "accepted"
-    assert maintain.fold(months.leader) == {"folded": 1, "files": 1}
+    assert maintain.fold(months.leader) == {"folded": 1, "files": 1, "left": 0}
     assert verify(months.path, months.clock).ok
 
 
@@ -117,18 +117,114 @@ def test_an_amendment_to_an_archived_month_waits(months):
     (months.path / "archive" / f"{month.name}.gz").write_bytes(gzip.compress(month.read_bytes()))
     month.unlink()
     before = read(months.path)
-    assert maintain.fold(months.leader) == {"folded": 0, "files": 0}
+    assert maintain.fold(months.leader) == {"folded": 0, "files": 0, "left": 1}
     assert read(months.path) == before
     assert verify(months.path, months.clock).ok
 
 
-def test_a_damaged_line_stops_a_fold_before_it_changes_anything(months):
-    path = months.path / HISTORY
-    path.write_bytes(b"{" + path.read_bytes())
-    before = path.read_bytes()
-    with pytest.raises(DamageError, match="offset 0"):
-        maintain.fold(months.leader)
-    assert path.read_bytes() == before
+# --- damaged, or none of ours ------------------------------------------------------------------------------
+DAMAGE = {
+    "another letter": lambda line: line.replace(b'"TEXT-TO-3D"', b'"TEXT-TO-3E"'),
+    "no JSON": lambda line: b"{" + line,
+    "no UTF-8": lambda line: line.replace(b"TEXT", b"TE\xd8T"),
+    "too deep": lambda line: line.replace(
+        b'"miner_config":{}', b'"miner_config":' + b"[" * 5000 + b"]" * 5000
+    ),
+    "no metadata": lambda line: line.replace(b'"metadata":', b'"netadata":'),
+}
+
+
+def damaged(path, of, change):
+    """Change the line that has some bytes; returns it as it is now, and its file's other lines."""
+    lines = path.read_bytes().splitlines(keepends=True)
+    (at,) = [n for n, line in enumerate(lines) if of.encode() in line]
+    before, lines[at] = lines[at], change(lines[at])
+    assert lines[at] != before
+    path.write_bytes(b"".join(lines))
+    return lines[at]
+
+
+def problems(world):
+    return [(one.kind, one.text) for one in verify(world.path, world.clock).problems if one.kind == "line"]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_line_stays_as_it_is_and_keeps_its_amendments(months, damage):
+    line = damaged(months.path / HISTORY, months.gens[4].id, DAMAGE[damage])
+    found = problems(months)
+    assert found
+    assert maintain.rotate(months.leader) == {"months": {"2026-09": 8}, "folded": 4, "files": 1, "left": 1}
+    assert line in (months.path / HISTORY).read_bytes().splitlines(keepends=True)
+    assert [a["generation_id"] for a in months.amendments()] == [months.gens[4].id]
+    assert problems(months) == found
+
+
+def test_a_damaged_amendment_stays_as_it_is_and_keeps_back_those_of_its_record(months):
+    path = months.path / AMENDMENTS
+    line = damaged(path, '"score":0.7', lambda line: line.replace(b'"score":0.7', b'"score":0.9'))
+    late = json.loads(line)["generation_id"]
+    of_late = [one for one in path.read_bytes().splitlines(keepends=True) if late.encode() in one]
+    before, found = read(months.path), problems(months)
+    assert found
+    assert maintain.rotate(months.leader) == {"months": {"2026-09": 9}, "folded": 3, "files": 1, "left": 2}
+    assert path.read_bytes() == b"".join(of_late)
+    assert (read(months.path), problems(months)) == (before, found)
+
+
+OLDER = {
+    "metadata": {"generation_id": "0e0e0e0e-0000-4000-8000-000000000000"},
+    "task": {"prompt": "of the former logger"}, "generation": {}, "validator_feedback": {}, "failure_analysis": {},
+}  # fmt: skip
+NO_MONTH = [
+    "20251001T120000Z", "1696118400", " 2025-10-01", "2025/10/01", "2025-1-2 00:00:00", "2025-13-01", "2025-100", "",
+    "\u0662\u0660\u0662\u0665-10-01", "../../../x", None, 1696118400.5, ["2025-10"],
+]  # fmt: skip
+
+
+def of_the_former_logger(path, *lines):
+    """Put lines in front of a history."""
+    data = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    path.write_bytes(data + (path.read_bytes() if path.exists() else b""))
+    return data
+
+
+@pytest.mark.parametrize("stamp", NO_MONTH)
+def test_an_older_line_without_a_month_stays_where_it_is(months, stamp):
+    line = OLDER | {"metadata": OLDER["metadata"] | {"timestamp": stamp}}
+    data = of_the_former_logger(months.path / HISTORY, line)
+    assert maintain.rotate(months.leader)["months"] == {"2026-09": 9}
+    assert (months.path / HISTORY).read_bytes().startswith(data)
+    assert sorted(p.name for p in months.path.glob("*generation_history*")) == [
+        "generation_history.jsonl", "generation_history_2026-09.jsonl",
+    ]  # fmt: skip
+
+
+def test_lines_that_are_no_records_stay_and_older_ones_move_with_their_month(months):
+    strange = of_the_former_logger(months.path / HISTORY, {"metadata": None}, {}, [], 5)
+    older = OLDER | {"metadata": OLDER["metadata"] | {"timestamp": "2025-10-01 12:00"}}
+    moved = of_the_former_logger(months.path / HISTORY, older)
+    found = maintain.rotate(months.leader)
+    assert (found["months"], found["folded"]) == ({"2025-10": 1, "2026-09": 9}, 5)
+    assert (months.path / "generation_history_2025-10.jsonl").read_bytes() == moved
+    assert (months.path / HISTORY).read_bytes().startswith(strange)
+
+
+def test_a_month_whose_last_line_has_no_end_gets_one_before_more_is_added(months):
+    month = months.path / "generation_history_2026-09.jsonl"
+    older = OLDER | {"metadata": OLDER["metadata"] | {"timestamp": "2026-09-01"}}
+    month.write_bytes(json.dumps(older).encode())
+    before = set(read(months.path))
+    maintain.rotate(months.leader)
+    assert set(read(months.path)) == before | {older["metadata"]["generation_id"]}
+    assert verify(months.path, months.clock).ok
+
+
+def test_what_stands_behind_the_last_newline_stays(months):
+    leader = months.leader  # a new one would set it aside
+    with (months.path / HISTORY).open("ab") as file:
+        file.write(b'{"written":"by an edit')
+    maintain.rotate(leader)
+    assert (months.path / HISTORY).read_bytes().endswith(b'\n{"written":"by an edit')
 
 
 # --- killed ------------------------------------------------------------------------------------------------
@@ -201,7 +297,7 @@ def test_a_leader_that_does_not_answer_is_named(world):
 def test_without_a_leader_it_is_done_here(months):
     months.restart()
     assert rotate(months.path)["months"] == {"2026-09": 9, "2026-10": 3}
-    assert fold(months.path) == {"folded": 0, "files": 0}
+    assert fold(months.path) == {"folded": 0, "files": 0, "left": 0}
 
 
 def test_answers_that_nobody_came_for_are_swept(world):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from otel_gen import history
+from otel_gen.errors import StorageError
 from otel_gen.months import finish_intent, replace_files
 
 HISTORY, MONTH = "generation_history.jsonl", "generation_history_2026-01.jsonl"
@@ -31,6 +32,26 @@ def test_all_are_new_afterwards_and_nothing_else_is_left(tree):
 def test_none_removes_a_file(tree):
     replace_files(tree, {HISTORY: None, MONTH: b"month\n"})
     assert contents(tree) == {MONTH: b"month\n"}
+
+
+def test_a_name_that_is_no_line_file_replaces_nothing(tree):
+    with pytest.raises(StorageError, match="2025100"):
+        replace_files(tree, {HISTORY: b"new\n", "generation_history_2025100.jsonl": b"month\n"})
+    assert contents(tree) == {HISTORY: b"old\n"}
+    assert not [name for name in tree.root.names() if name.startswith(".gen")]
+
+
+def test_a_replacement_that_fails_before_it_is_decided_leaves_nothing(tree, monkeypatch):
+    def full(name, data, replace=tree.root.replace):
+        if MONTH in name:
+            raise OSError(28, "No space left on device")
+        replace(name, data)
+
+    monkeypatch.setattr(tree.root, "replace", full)
+    with pytest.raises(OSError, match="No space"):
+        replace_files(tree, {HISTORY: b"new\n", MONTH: b"month\n"})
+    assert contents(tree) == {HISTORY: b"old\n"}
+    assert not [name for name in tree.root.names() if name.startswith(".gen")]
 
 
 def test_new_files_without_an_intent_are_swept(tree):

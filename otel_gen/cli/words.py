@@ -143,6 +143,9 @@ def show_feedback(to: Console, found: dict[str, Any]) -> None:
 def show_fold(to: Console, found: dict[str, Any]) -> None:
     """Say what was folded."""
     to.print(f"{count(found['folded'], 'amendment')} folded into {count(found['files'], 'file')}")
+    if found["left"]:
+        why = "the record is archived, compressed or damaged; otel-gen verify names damage"
+        to.print(f"{count(found['left'], 'amendment')} left: {why}")
 
 
 def show_rotation(to: Console, found: dict[str, Any]) -> None:
@@ -150,7 +153,7 @@ def show_rotation(to: Console, found: dict[str, Any]) -> None:
     for month, n in found["months"].items():
         to.print(f"{count(n, 'record')} moved to generation_history_{month}.jsonl")
     if not found["months"]:
-        to.print("nothing to move: all records are of this month")
+        to.print("nothing to move")
     show_fold(to, found)
 
 
