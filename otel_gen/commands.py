@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from otel_gen import deletion, maintain
-from otel_gen.errors import OtelGenError
+from otel_gen.errors import OtelGenError, StorageError
+from otel_gen.history import INTENT
 
 if TYPE_CHECKING:
     from otel_gen.events import Command
@@ -54,13 +56,28 @@ DO: dict[str, Callable[[Leader, str], dict[str, Any]]] = {
 
 
 def _answer(leader: Leader, asked: Command) -> dict[str, Any]:
-    do = DO.get(asked.command)
-    if do is None:
+    if asked.command not in DO:
         return {"ok": False, "error": f"unknown command {asked.command!r}"}
     try:
-        return {"ok": True, "result": do(leader, asked.argument)}
+        return {"ok": True, "result": do(leader, asked.command, asked.argument)}
     except OtelGenError as error:
         return {"ok": False, "error": str(error)}
+
+
+def do(leader: Leader, command: str, argument: str = "") -> dict[str, Any]:
+    """Do a command. Raises OtelGenError, whatever was in its way, so that no other leader falls over it.
+
+    What left something half done is raised as it is: a new leader begins from disk before anything is appended.
+    """
+    try:
+        return DO[command](leader, argument)
+    except OtelGenError:
+        raise
+    except (OSError, sqlite3.Error, ValueError, TypeError, LookupError, AttributeError) as error:
+        if leader.tree.dot.exists(INTENT) or not leader.delivery.plan.empty:
+            raise
+        text = f"the {command} is not finished ({error!r})"
+        raise StorageError(leader.tree.path, text, "see to it and try again") from error
 
 
 def take_answer(folder: Folder, command_id: str) -> dict[str, Any] | None:

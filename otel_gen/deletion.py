@@ -43,15 +43,6 @@ def delete(leader: Leader, generation_id: str) -> dict[str, Any]:
     """Delete a generation. Raises UnknownGenerationError, or OtelGenError for one that is still running."""
     if generation_id in leader.open:
         _settle(leader, generation_id)
-    try:
-        return _delete(leader, generation_id)
-    except (OSError, sqlite3.Error) as error:
-        if leader.tree.dot.exists(INTENT):
-            raise  # nothing may be appended before that is carried out: a new leader does it first
-        raise StorageError(leader.tree.path, f"the deletion is not finished ({error})", _AGAIN) from error
-
-
-def _delete(leader: Leader, generation_id: str) -> dict[str, Any]:
     _go_on(leader)
     index = leader.delivery.index
     if index.delivered(generation_id) is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -41,9 +42,10 @@ def replacement(leader: Leader, generation_id: str, wall: int) -> Replacement:
         for part in _having(leader, files.months, generation_id):
             line = b""  # a second line of it, which must not be, goes without a tombstone
             if found.tombstone is None:
-                record = _record(part, generation_id)
+                offset, record = _record(part, generation_id)
                 repeated = _is_repeated(leader, files.months, record)
-                found.tombstone = entomb(record, amendments, wall=wall, repeated=repeated)
+                with _shaped(part, offset):
+                    found.tombstone = entomb(record, amendments, wall=wall, repeated=repeated)
                 found.trace_id = record["metadata"].get("trace_id", "")
                 line = seal(found.tombstone)
             data = _with(part, generation_id, line)
@@ -61,11 +63,21 @@ def _having(leader: Leader, parts: list[Part], id_: str) -> Iterator[Part]:
                 break
 
 
-def _record(part: Part, id_: str) -> Record:
+@contextmanager
+def _shaped(part: Part, offset: int) -> Iterator[None]:
+    """Name the line whose parts are not what a record's are."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = f"is not shaped like a record ({error!r})"
+        raise DamageError(part.name, offset, reason, _VERIFY) from error
+
+
+def _record(part: Part, id_: str) -> tuple[int, Record]:
     offset, record = next((at, history.parsed(line)) for at, line in part.lines() if _is_of(line, id_))
     if not is_ours(record):
         raise DamageError(part.name, offset, "is not shaped like a record", _VERIFY)
-    return record
+    return offset, record
 
 
 def _is_of(line: bytes, id_: str) -> bool:

@@ -104,6 +104,6 @@ def _led(tree: Tree, lock: LeaderLock, command: str, argument: str) -> dict[str,
     try:
         if command == "delete":
             leader.step()  # what waits in the journal can be deleted as well
-        return commands.DO[command](leader, argument)
+        return commands.do(leader, command, argument)
     finally:
         leader.close()

@@ -208,6 +208,20 @@ def test_a_line_that_is_no_whole_record_is_said_and_nothing_is_changed(world):
     assert (world.path / HISTORY).read_bytes() == before
 
 
+@pytest.mark.parametrize("key", ["settled_feedback", "kind", "applied", "changes", "received"])
+def test_a_folded_record_whose_parts_are_damaged_is_said_and_nothing_is_changed(months, key):  # noqa: F811
+    maintain.fold(months.leader)
+    path, id_ = months.path / HISTORY, months.gens[4].id
+    before, _, after = path.read_bytes().partition(f'"generation_id":"{id_}"'.encode())
+    path.write_bytes(
+        before + f'"generation_id":"{id_}"'.encode() + after.replace(f'"{key}"'.encode(), b'"other"', 9)
+    )
+    damaged = path.read_bytes()
+    with pytest.raises(DamageError, match=rf"{HISTORY}: offset \d+: is not shaped like a record"):
+        delete(months.leader, id_)
+    assert path.read_bytes() == damaged
+
+
 def test_one_that_runs_is_refused_and_one_that_nobody_knows(world):
     running = world.worker().start()
     world.step()

@@ -12,11 +12,12 @@ import sys
 import pytest
 
 import otel_gen
-from otel_gen import maintain
+from otel_gen import commands, maintain
 from otel_gen import semconv as sc
 from otel_gen.commands import carry_out, take_answer
-from otel_gen.errors import LeaderBusyError
+from otel_gen.errors import LeaderBusyError, StorageError
 from otel_gen.events import Command
+from otel_gen.history import INTENT
 from otel_gen.readers.verify import verify
 from otel_gen.recover import recover
 from otel_gen.request import fold, rotate
@@ -298,6 +299,44 @@ def test_without_a_leader_it_is_done_here(months):
     months.restart()
     assert rotate(months.path)["months"] == {"2026-09": 9, "2026-10": 3}
     assert fold(months.path) == {"folded": 0, "files": 0, "left": 0}
+
+
+def broken(error):
+    def do(leader, argument):
+        raise error
+
+    return do
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("odd"), KeyError("metadata"), TypeError("odd"), OSError(28, "full")]
+)
+def test_an_error_that_nobody_foresaw_is_the_answer(world, monkeypatch, error):
+    monkeypatch.setitem(commands.DO, "fold", broken(error))
+    world.leader.commands = [Command("fold", "1" * 32)]
+    carry_out(world.leader)
+    folder = world.tree.dot.sub("commands")
+    answer = take_answer(folder, "1" * 32)
+    folder.close()
+    told = f"{world.tree.path}: the fold is not finished ({error!r}); see to it and try again"
+    assert answer == {"ok": False, "error": told}
+    world.restart()
+    with pytest.raises(StorageError, match="the fold is not finished"):
+        fold(world.path)
+
+
+def test_what_is_half_done_is_a_new_leaders(world, monkeypatch):
+    monkeypatch.setitem(commands.DO, "fold", broken(OSError(28, "No space left on device")))
+    world.leader.commands = [Command("fold", "1" * 32)]
+    world.tree.dot.replace(INTENT, b"{}")
+    with pytest.raises(OSError, match="No space"):
+        carry_out(world.leader)
+    world.tree.dot.unlink(INTENT)
+    world.leader.delivery.plan.history.append(b"a line that may have been appended\n")
+    world.leader.commands = [Command("fold", "1" * 32)]
+    with pytest.raises(OSError, match="No space"):
+        carry_out(world.leader)
+    assert not os.listdir(world.path / ".otel_gen" / "commands")
 
 
 def test_answers_that_nobody_came_for_are_swept(world):
