@@ -13,6 +13,7 @@ import msgspec
 from otel_gen import catalog, failures
 from otel_gen import semconv as sc
 from otel_gen.clock import parse_iso
+from otel_gen.older import part
 from otel_gen.record import Record
 
 Key = tuple[str, tuple[str, ...]]
@@ -196,15 +197,14 @@ class Aggregates:
 
 def output_digest(record: Record) -> str | None:
     """Give the hash by which repeats of an output are told."""
-    output = first_written(record)["output"]
-    digest: str | None = output.get("ply_file_hash") or output.get("spz_file_hash")
-    return digest
+    output = part(first_written(record), "output")
+    digest = output.get("ply_file_hash") or output.get("spz_file_hash")
+    return digest if isinstance(digest, str) else None
 
 
 def first_written(record: Record) -> Record:
     """Give what the record said of the generation before anything was folded in: that is what was counted."""
-    found: Record = record.get("settled_generation") or record["generation"]
-    return found
+    return part(record, "settled_generation") or part(record, "generation")
 
 
 def wasted_cause(outcome: str, *, repeated: bool) -> str | None:

@@ -16,6 +16,12 @@ def part(value: dict[str, Any], name: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def objects(value: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """Give the objects of a list of a record; none where it is null, missing or something else."""
+    found = value.get(name)
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
 def completed(record: Record) -> Record:
     """Give a record as it is, one of the former logger with what it lacks."""
     if "outcome" in record:

@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from otel_gen import sanitize
 from otel_gen import semconv as sc
 from otel_gen.aggregate import output_digest, wasted_cause
+from otel_gen.older import objects, part
 from otel_gen.readers.ratio import Ratio, quantile, ratio
 from otel_gen.readers.records import read
 from otel_gen.record import Record
@@ -79,18 +81,20 @@ class _Pass:
         self.digests: set[str] = set()
 
     def take(self, record: Record) -> None:
+        """Count what a record says; a part that is none, of a damaged or an older line, says nothing."""
         self.n += 1
         stamp = str(record["metadata"].get("timestamp"))
         self.first, self.last = min(self.first or stamp, stamp), max(self.last or stamp, stamp)
-        self.outcomes[record["outcome"]] += 1
+        outcome = str(record["outcome"])
+        self.outcomes[outcome] += 1
         self._verdict(record)
-        self._durations(record)
-        failure, submission = record["failure_analysis"], record["generation"].get("submission") or {}
+        self._durations(record, outcome)
+        failure = record["failure_analysis"]
         if failure.get("failed"):
             stage = f" in {failure['stage']}" if failure.get("stage") else ""
             self.failures[f"{failure.get('error_type')}{stage}"] += 1
-        if record["outcome"] == "withheld":
-            self.withheld[str(submission.get("rejection_reason"))] += 1
+        if outcome == "withheld":
+            self.withheld[str(part(record["generation"], "submission").get("rejection_reason"))] += 1
 
     def _verdict(self, record: Record) -> None:
         feedback, metadata = record["validator_feedback"], record["metadata"]
@@ -105,21 +109,22 @@ class _Pass:
             ("type", str(record["task"].get("task_type"))),
         )
         for group in groups:
-            self.verdicts[group].append((word, feedback.get("score")))
+            self.verdicts[group].append((str(word), sanitize.score(feedback.get("score"))))
 
-    def _durations(self, record: Record) -> None:
-        for stage in record["generation"].get("stages") or ():
-            if isinstance(stage.get("duration_seconds"), (int, float)):
-                self.stages[str(stage.get("name"))].append(stage["duration_seconds"])
-        timing = record["generation"].get("timing") or {}
+    def _durations(self, record: Record, outcome: str) -> None:
+        for stage in objects(record["generation"], "stages"):
+            spent = sanitize.number(stage.get("duration_seconds"))
+            if spent is not None:
+                self.stages[str(stage.get("name"))].append(spent)
+        timing = part(record["generation"], "timing")
         digest = output_digest(record)
         repeated = digest is not None and digest in self.digests
         self.digests |= {digest} if digest else set()
-        if isinstance(timing.get("total_time"), (int, float)):
-            work = max(timing["total_time"] - (timing.get("queue_time") or 0.0), 0.0)
+        total = sanitize.number(timing.get("total_time"))
+        if total is not None:
+            work = max(total - (sanitize.number(timing.get("queue_time")) or 0.0), 0.0)
             self.work.append(work)
-            cause = wasted_cause(record["outcome"], repeated=repeated)
-            self.wasted[cause or ""] += work
+            self.wasted[wasted_cause(outcome, repeated=repeated) or ""] += work
 
     def result(self) -> Stats:
         self.wasted.pop("", None)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from otel_gen.history import is_kept, parsed
+from otel_gen.lines import HISTORY
+from otel_gen.maintain import fold
+from otel_gen.older import completed
 from otel_gen.readers.ratio import quantile, ratio
-from otel_gen.readers.stats import stats
+from otel_gen.readers.stats import of, stats
 
 
 def test_all_figures_of_a_small_history(past):
@@ -33,6 +39,51 @@ def test_nothing_recorded_gives_no_figures(tmp_path):
     found = stats(tmp_path)
     assert (found.records, found.first, found.total) == (0, None, None)
     assert found.acceptance.acceptance.ratio is None
+
+
+ODD = [
+    {"metadata": {"timestamp": None}},
+    {"metadata": {"timestamp": 1700000000.5, "validator_uid": [1]}, "task": {"task_type": ["a"]}},
+    {
+        "generation": {
+            "timing": {"total_time": "x", "queue_time": "a"},
+            "output": 5,
+            "stages": 5,
+            "submission": [1],
+        }
+    },
+    {
+        "outcome": ["a"],
+        "generation": {"timing": {"total_time": 5, "queue_time": "a"}, "stages": [5, {"name": [1]}]},
+    },
+    {"outcome": "withheld", "generation": {"output": {"ply_file_hash": ["a"]}, "settled_generation": 5}},
+    {"outcome": "failed", "failure_analysis": {"failed": 1, "error_type": [2], "stage": {"a": 1}}},
+    {"outcome": "accepted", "validator_feedback": {"received": True, "score": "a", "verdict": ["x"]}},
+    {"validator_feedback": {"received": True, "score": [1], "accepted": "yes", "validator_uid": [1]}},
+]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_line_with_odd_parts_counts_with_the_others(past, odd):
+    parts = ("metadata", "task", "generation", "validator_feedback", "failure_analysis")
+    line = {name: odd.get(name, {}) for name in parts} | odd
+    line["metadata"] = {"generation_id": "0e0e0e0e-0000-4000-8000-000000000000"} | line["metadata"]
+    with (past.path / HISTORY).open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    found = stats(past.path)
+    assert found.records == 10
+    assert found.acceptance.acceptance.hits >= 3
+
+
+def test_no_flipped_bit_of_a_line_ends_them(past):
+    fold(past.leader)
+    (line,) = [
+        line for line in (past.path / HISTORY).read_bytes().splitlines(keepends=True) if b'"settled_' in line
+    ]
+    places = ((at, 1 << bit) for at in range(len(line)) for bit in range(8))
+    flipped = (line[:at] + bytes([line[at] ^ bit]) + line[at + 1 :] for at, bit in places)
+    read = [completed(record) for record in map(parsed, flipped) if is_kept(record)]
+    assert of(read).records == len(read) > 1000
 
 
 @pytest.mark.parametrize(
