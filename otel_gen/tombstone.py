@@ -87,8 +87,9 @@ def _task(task_type: Any) -> Record:
 
 
 def _generation(record: Record, *, repeated: bool) -> Record:
-    generation = record["generation"]
-    timing, submission = generation["timing"], generation["submission"]
+    """Keep what was counted, as it was first written, and how it ended, with what was said since."""
+    counted, submission = aggregate.first_written(record), record["generation"]["submission"]
+    timing = counted["timing"]
     said = {key: submission.get(key) for key in ("submitted", "submission_time", "pre_submission_rejection")}
     reason = submission.get("rejection_reason")
     return {
@@ -97,13 +98,13 @@ def _generation(record: Record, *, repeated: bool) -> Record:
         "timing": {key: timing[key] for key in ("total_time", "queue_time") if key in timing},
         "output": _output(record, repeated=repeated),
         "submission": said | {"rejection_reason": reason and (aggregate.plain_reason(reason) or _UNLABELLED)},
-        "stages": [_stage(stage) for stage in generation["stages"]],
+        "stages": [_stage(stage) for stage in counted["stages"]],
         "attributes": {},
     }
 
 
 def _output(record: Record, *, repeated: bool) -> Record:
-    output, digest = record["generation"]["output"], aggregate.output_digest(record)
+    output, digest = aggregate.first_written(record)["output"], aggregate.output_digest(record)
     if not output:
         return {}
     found: Record = dict.fromkeys(_NOTHING)

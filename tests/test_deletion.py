@@ -20,7 +20,7 @@ from otel_gen import semconv as sc
 from otel_gen.checked import feedback
 from otel_gen.deletion import delete
 from otel_gen.errors import DamageError, OtelGenError, StorageError, UnknownGenerationError
-from otel_gen.events import encode
+from otel_gen.events import Said, encode
 from otel_gen.index import Index, open_reader
 from otel_gen.readers.pending import pending
 from otel_gen.readers.tail import tail
@@ -193,6 +193,29 @@ def test_a_second_line_of_it_goes_too(months):  # noqa: F811
     delete(months.leader, id_)
     assert holding(months.path, id_) == []
     assert verify(months.path, months.clock).problems == []
+
+
+@pytest.mark.parametrize("folded", [False, True])
+def test_what_was_said_late_and_not_counted_is_not_counted_by_the_tombstone(world, folded):
+    worker = world.worker(feedback_timeout=0.0)
+    gen = worker.start().stage("sdxl", 2.0).note(**{sc.NUM_GAUSSIANS: 100, sc.CLIP_SCORE: 0.2}).end()
+    world.step()
+    at, late = (world.clock.wall(), world.clock.boot()), {sc.NUM_GAUSSIANS: 300_000, sc.CLIP_SCORE: 0.3}
+    worker.put(Said(gen.id, *at, late | {f"{sc.TIMING}total_time": 500.0, f"{sc.TIMING}sdxl_time": 499.0}))
+    worker.put(Said(gen.id, *at, {sc.SAID: "withheld", sc.REJECTION_REASON: "clip_below_threshold"}))
+    world.step(later=1)
+    assert [a["applied"] for a in world.amendments()] == [True, True]
+    if folded:
+        maintain.fold(world.leader)
+    counted = world.counters()
+    delete(world.leader, gen.id)
+    (tombstone,) = world.lines()
+    assert (tombstone["outcome"], tombstone["settled_outcome"]) == ("withheld", "unsubmitted")
+    assert (world.counters(), verify(world.path, world.clock).problems) == (counted, [])
+    world.restart()
+    (world.path / ".otel_gen" / "index").unlink()
+    world.step()
+    assert world.counters() == counted
 
 
 def test_a_line_that_is_no_whole_record_is_said_and_nothing_is_changed(world):
