@@ -98,12 +98,8 @@ def _is_repeated(leader: Leader, parts: list[Part], record: Record) -> bool:
             if digest.encode() not in line and key.encode() not in line:
                 continue
             found = history.parsed(line)
-            if not history.is_record(found) or repeat_key(found) != key:
-                continue
-            if found["metadata"]["generation_id"] == id_:
-                return False
-            if not found["metadata"].get("source"):
-                return True
+            if history.is_record(found) and repeat_key(found) == key:
+                return bool(found["metadata"]["generation_id"] != id_)
     return False
 
 

@@ -41,8 +41,8 @@ def was_repeated(record: Record) -> bool:
 
 
 def repeat_key(record: Record) -> str | None:
-    """Give what repeats of an output have in common, deleted or not."""
-    digest = aggregate.output_digest(record)
+    """Give what live repeats of an output have in common, deleted or not; None where nothing can be one."""
+    digest = None if record["metadata"].get("source") else aggregate.output_digest(record)
     return hashed(digest) if digest and not is_tombstone(record) else digest
 
 

@@ -78,7 +78,8 @@ class _Pass:
         self.failures: Counter[str] = Counter()
         self.withheld: Counter[str] = Counter()
         self.wasted: defaultdict[str, float] = defaultdict(float)
-        self.digests: set[str] = set()
+        self.outputs: set[tuple[str, str | None]] = set()
+        """Source and hash: a record repeats one from where it comes itself, as in the live counters."""
 
     def take(self, record: Record) -> None:
         """Count what a record says; a part that is none, of a damaged or an older line, says nothing."""
@@ -117,9 +118,9 @@ class _Pass:
             if spent is not None:
                 self.stages[str(stage.get("name"))].append(spent)
         timing = part(record["generation"], "timing")
-        digest = output_digest(record)
-        repeated = digest is not None and digest in self.digests
-        self.digests |= {digest} if digest else set()
+        output = (str(record["metadata"].get("source")), output_digest(record))
+        repeated = output in self.outputs
+        self.outputs |= {output} if output[1] else set()
         total = sanitize.number(timing.get("total_time"))
         if total is not None:
             work = max(total - (sanitize.number(timing.get("queue_time")) or 0.0), 0.0)

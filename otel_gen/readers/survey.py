@@ -59,7 +59,7 @@ class Survey:
     """Ids of records that the index knows and no file has."""
     damaged: bool = False
     mixed_repeats: bool = False
-    """The same output stands in two files: which of them repeats the other is not known any more."""
+    """The same output stands in two files, or was deleted: which repeats the other is not known any more."""
 
 
 class Surveyor:
@@ -69,7 +69,8 @@ class Surveyor:
         self._report, self._index, self._asked = report, index, asked
         self.found = Survey(counted=counted)
         self._amended: dict[str, list[Record]] = {}
-        self._first: dict[str, str] = {}
+        self._first: dict[str, tuple[str, str]] = {}
+        """What repeats of an output have in common -> file and generation id of the first."""
         self._place = ""
 
     def read(self, files: History) -> Survey:
@@ -182,12 +183,11 @@ class Surveyor:
         }
 
     def _count(self, id_: str, record: Record, amendments: list[Record]) -> None:
-        digest = repeat_key(record)
-        first = self._first.setdefault(digest, f"{self._place} {id_}") if digest else ""
-        repeated = was_repeated(record) or (bool(digest) and first != f"{self._place} {id_}")
-        if repeated and not first.startswith(f"{self._place} "):
+        key, here = repeat_key(record), (self._place, id_)
+        first = self._first.setdefault(key, here) if key else here
+        if was_repeated(record) or first[0] != self._place:
             self.found.mixed_repeats = True
-        self.found.counted.record(record, repeated=repeated)
+        self.found.counted.record(record, repeated=was_repeated(record) or first != here)
         metadata = record["metadata"]
         for amendment in record.get("amendments", ()):
             self.found.counted.amendment(amendment, metadata)

@@ -11,6 +11,9 @@ import sys
 
 import pytest
 
+from otel_gen import semconv as sc
+from otel_gen.deletion import delete
+from otel_gen.readers.stats import stats
 from otel_gen.readers.verify import verify
 from otel_gen.record import seal
 from otel_gen.recover import recover
@@ -45,6 +48,32 @@ def test_a_data_dir_at_rest_is_well_and_stays_as_it_is(past):
     assert report.artifacts == 4
     assert report.counters > 20
     assert tree(past.path) == before
+
+
+def test_a_live_output_that_an_imported_record_has_too_is_no_repeat(world):
+    def made(**attributes):
+        worker = world.worker(feedback_timeout=0.0)
+        gen = worker.start(**attributes).stage("sdxl", 2.0).staged("ply", b"the same").submitted().end()
+        worker.die()
+        world.step(later=1)
+        return gen
+
+    def repeats():
+        counted = world.counters()
+        wasted = counted.get(("gen3d_wasted_seconds", ("repeated",)), 0)
+        assert stats(world.path).wasted_seconds.get("repeated", 0) == wasted
+        return counted.get(("gen3d_repeated_outputs", ()), 0), wasted
+
+    imported = made(**{sc.SOURCE: "legacy"})
+    made()
+    assert (repeats(), look(world).problems) == ((0, 0), [])
+    made()
+    assert (repeats(), look(world).problems) == ((1, 2.0), [])
+    delete(world.leader, imported.id)
+    assert (repeats(), look(world).problems) == ((1, 2.0), [])
+    world.restart()
+    recover(str(world.path), clock=world.clock, rebuild=True)
+    assert (repeats(), look(world).problems) == ((1, 2.0), [])
 
 
 def first_ply(world):
