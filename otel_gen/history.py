@@ -238,9 +238,7 @@ def is_record(record: Record) -> bool:
         isinstance(metadata, dict)
         and isinstance(metadata.get("generation_id"), str)
         and isinstance(generation, dict)
-        and all(
-            isinstance(record.get(key), dict) for key in ("task", "validator_feedback", "failure_analysis")
-        )
+        and all(isinstance(record.get(key), dict) for key in _PARTS)
     )
 
 

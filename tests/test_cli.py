@@ -214,6 +214,13 @@ def test_fold_and_rotate_say_what_they_did(past):  # noqa: F811
     assert run("verify", "--data-dir", past.path).code == 0
 
 
+def test_fold_says_what_it_leaves_and_why(past):  # noqa: F811
+    path = past.path / "generation_amendments.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"score":0.0', b'"score":0.1'))
+    left = "1 amendment left: its month is archived or compressed, or a line is damaged (otel-gen verify names it)\n"
+    assert run("fold", "--data-dir", past.path).out == f"0 amendments folded into 0 files\n{left}"
+
+
 # --- wrong usage -------------------------------------------------------------------------------------------
 USAGE = [
     ["nonsense"],

@@ -144,7 +144,7 @@ def show_fold(to: Console, found: dict[str, Any]) -> None:
     """Say what was folded."""
     to.print(f"{count(found['folded'], 'amendment')} folded into {count(found['files'], 'file')}")
     if found["left"]:
-        why = "the record is archived, compressed or damaged; otel-gen verify names damage"
+        why = "its month is archived or compressed, or a line is damaged (otel-gen verify names it)"
         to.print(f"{count(found['left'], 'amendment')} left: {why}")
 
 
