@@ -181,7 +181,8 @@ def test_a_segment_of_another_user_blocks_nothing_is_told_and_is_delivered_once_
         place = f".otel_gen/segments/{name}"
         assert (problem.kind, problem.place) == ("segment", place)
         assert problem.text == "cannot be read (Permission denied)"
-        assert f"chown --reference=.otel_gen/segments {place}" in problem.hint
+        there = f"{world.path}/.otel_gen/segments"
+        assert problem.hint == f"run as root: chown --reference={there} {there}/{name}"
         segment.chmod(0o600)
         world.step()
         assert (gen.record["outcome"], gen.record["validator_feedback"]["score"]) == ("accepted", 0.9)
