@@ -103,8 +103,8 @@ MUTANTS = [
     Mutant(
         "the name of a new data_dir is not synced",
         "I5", "files.py",
-        "        _sync_names(above)\n",
-        "        pass\n",
+        "            sync_names(path)\n",
+        "            pass\n",
         POWER,
     ),
     Mutant(

@@ -12,6 +12,8 @@ import pytest
 
 from otel_gen.semconv import OUTCOMES
 from tests.crash import numbers
+from tests.stack import binaries
+from tests.stack.conftest import need
 from tests.stack.pages import own
 from tests.support import lines
 
@@ -117,9 +119,13 @@ def exactly_one_record_each(home, *loads):
     assert numbers.differences(home.data) == {}
 
 
-@pytest.mark.skipif(not shutil.which("logrotate"), reason="no logrotate on the PATH")
-def test_logrotate_moves_the_service_s_log_and_the_data_dir_stays(home):
-    rotate = ["logrotate", "--force", "--state", home.path / "state", home.example("logrotate.conf")]
+@pytest.fixture
+def logrotate():
+    return need(binaries.logrotate)
+
+
+def test_logrotate_moves_the_service_s_log_and_the_data_dir_stays(home, logrotate):
+    rotate = [logrotate, "--force", "--state", home.path / "state", home.example("logrotate.conf")]
     with managers.supervisord(home) as manager, load(home.url) as answers:
         soon(lambda: len(answers.ids) >= SOME, "answers")
         home.run(*rotate)
@@ -133,15 +139,14 @@ def test_logrotate_moves_the_service_s_log_and_the_data_dir_stays(home):
     assert set(answers.ids) <= {record["metadata"]["generation_id"] for record in lines(home.data)}
 
 
-@pytest.mark.skipif(not shutil.which("logrotate"), reason="no logrotate on the PATH")
-def test_a_logrotate_that_moves_the_history_all_the_same_costs_no_record(home):
+def test_a_logrotate_that_moves_the_history_all_the_same_costs_no_record(home, logrotate):
     (home.path / "wrong.conf").write_text(f"{home.data}/*.jsonl {{\n    rotate 9\n    create 0600\n}}\n")
     with managers.uvicorn(home) as manager, load(home.url) as answers:
         for _ in range(2):
             seen = len(answers.ids)
             soon(lambda seen=seen: len(answers.ids) >= seen + SOME, "answers")
             soon(lambda: lines(home.data), "records")
-            home.run("logrotate", "--force", "--state", home.path / "state", home.path / "wrong.conf")
+            home.run(logrotate, "--force", "--state", home.path / "state", home.path / "wrong.conf")
         manager.stop()
     home.run(OTEL_GEN, "recover")
     names = sorted(path.name for path in home.data.glob("generation_history.jsonl*"))

@@ -56,17 +56,32 @@ def install_prometheus() -> Path:
 
     The package starts a service on :9090 of its own where the machine lets it; the tests do not use that.
     """
-    if shutil.which("prometheus") and shutil.which("promtool"):
-        return prometheus()
+    if not (shutil.which("prometheus") and shutil.which("promtool")):
+        _install_package("prometheus")
+    return prometheus()
+
+
+def logrotate() -> Path:
+    """Debian's logrotate, or whatever the PATH has."""
+    return _on_path("logrotate")
+
+
+def install_logrotate() -> Path:
+    """Install Debian's package where there is none on the PATH."""
+    if not shutil.which("logrotate"):
+        _install_package("logrotate")
+    return logrotate()
+
+
+def _install_package(name: str) -> None:
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise UnavailableError(
-            "no prometheus on the PATH, and installing Debian's package needs apt-get and root"
+            f"no {name} on the PATH, and installing Debian's package needs apt-get and root"
         )
     _run(["apt-get", "update", "-qq"])
     # Without the lock time-out a second apt on the machine makes this fail at once.
     options = ["-o", "DPkg::Lock::Timeout=400", "--no-install-recommends", "-y"]
-    _run(["apt-get", "install", *options, "prometheus"])
-    return prometheus()
+    _run(["apt-get", "install", *options, name])
 
 
 def install_collector() -> Path:

@@ -180,7 +180,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 def install(everything: bool) -> int:
     """Install what the stack tests need. A missing tool is an error only with CI=true: its tests skip."""
-    steps = [binaries.install_prometheus, binaries.install_collector]
+    steps = [binaries.install_prometheus, binaries.install_logrotate, binaries.install_collector]
     if everything:
         steps.append(binaries.install_prometheus_3)
     had = [_installed(step) for step in steps]
