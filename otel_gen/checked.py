@@ -20,9 +20,8 @@ def feedback(data_dir: Any, generation_id: str | None = None, **keywords: Any) -
     Raises UnknownGenerationError for one that no record and no journal of the data_dir knows, and
     WrongValidatorError for a validator_uid that is not the one who asked for the generation; SettingsError.
     """
-    resolve(
-        {"data_dir": data_dir}
-    )  # a wrong variable is the caller's to hear of, before anything is looked at
+    # A wrong variable is the caller's to hear of, before anything is looked at.
+    resolve({"data_dir": data_dir})
     task_id = keywords.get("task_id")
     generation_id = generation_id.strip().lower() if generation_id is not None else None
     if generation_id is not None and not valid_id(generation_id):

@@ -196,9 +196,8 @@ class Folder:
 
     def sync(self) -> None:
         """Make the directory's names durable, its own among them."""
-        for (
-            path
-        ) in self._unsynced:  # two threads may both do it, and neither is done before the names are durable
+        # Two threads may both do it, and neither is done before the names are durable.
+        for path in self._unsynced:
             sync_names(path)
         self._unsynced = []
         os.fsync(self.fd)

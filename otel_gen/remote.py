@@ -142,9 +142,7 @@ class Remote:
         with self._starting:
             if self._thread is None or not self._thread.is_alive():  # a forked child has none
                 thread = threading.Thread(target=self._run, name="otel_gen-remote", daemon=True)
-                with contextlib.suppress(
-                    RuntimeError
-                ):  # no more threads today: the next feedback tries again
+                with contextlib.suppress(RuntimeError):  # no more threads: the next feedback tries again
                     thread.start()
                     self._thread = thread
 

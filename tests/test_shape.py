@@ -62,6 +62,16 @@ def spoiled(record, path, value):
     return found
 
 
+def recovers_and_records(data_dir, rebuild):
+    """Recover, then record one generation more: nothing of it is in the way."""
+    recover(str(data_dir), rebuild=rebuild)
+    otel_gen.configure(data_dir=data_dir, registry=None)
+    with otel_gen.generation() as gen:
+        gen.withheld("x")
+    assert otel_gen.shutdown()
+    assert lines(data_dir)[-1]["metadata"]["generation_id"] == gen.id
+
+
 @pytest.mark.parametrize("rebuild", [False, True])
 def test_lines_of_another_shape_stop_neither_recovery_nor_recording(configured, record, rebuild):
     with (configured / HISTORY).open("a") as file:
@@ -69,12 +79,7 @@ def test_lines_of_another_shape_stop_neither_recovery_nor_recording(configured, 
             line = spoiled(record, path, value)
             line["metadata"]["generation_id"] = corpus.id_of(f"wrong {number}")
             file.write(json.dumps(line) + "\n")
-    recover(str(configured), rebuild=rebuild)
-    otel_gen.configure(data_dir=configured, registry=None)
-    with otel_gen.generation() as gen:
-        gen.withheld("x")
-    assert otel_gen.shutdown()
-    assert lines(configured)[-1]["metadata"]["generation_id"] == gen.id
+    recovers_and_records(configured, rebuild)
     assert len(lines(configured)) == len(WRONG) + 2
 
 
@@ -127,9 +132,4 @@ def test_amendments_that_change_nothing_they_could_stop_neither_recovery_nor_rec
     assert not any(map(is_amendment, broken))
     with (configured / AMENDMENTS).open("a") as file:
         file.writelines(json.dumps(line) + "\n" for line in broken)
-    recover(str(configured), rebuild=rebuild)
-    otel_gen.configure(data_dir=configured, registry=None)
-    with otel_gen.generation() as gen:
-        gen.withheld("x")
-    assert otel_gen.shutdown()
-    assert lines(configured)[-1]["metadata"]["generation_id"] == gen.id
+    recovers_and_records(configured, rebuild)
