@@ -6,7 +6,6 @@ The first thread finds out whether there is a GPU; where there is none it says s
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
@@ -16,6 +15,7 @@ from otel_gen import semconv as sc
 from otel_gen.aggregate import Key
 from otel_gen.errors import OtelGenError
 from otel_gen.nvml import Devices, Reading
+from otel_gen.threads import started
 
 log = logging.getLogger("otel_gen")
 
@@ -107,10 +107,7 @@ class Gpu:
     def _go(self) -> None:
         self._wake.set()
         if self._thread is None and not self._stop.is_set():
-            thread = threading.Thread(target=self._run, name="otel_gen-gpu", daemon=True)
-            with contextlib.suppress(RuntimeError):  # no more threads today: the next stage tries again
-                thread.start()
-                self._thread = thread
+            self._thread = started(self._run, "otel_gen-gpu")
 
     def _run(self) -> None:
         devices = self._devices or self._look()

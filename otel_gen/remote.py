@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 import threading
 import time
@@ -22,6 +21,7 @@ from otel_gen.guard import log
 from otel_gen.post import Answer, checked_url, post
 from otel_gen.signing import key_bytes
 from otel_gen.spool import Spool
+from otel_gen.threads import started
 
 FIELDS: dict[str, Callable[[Any], Any]] = {
     "validator_uid": sanitize.uid,
@@ -141,10 +141,7 @@ class Remote:
     def _start(self) -> None:
         with self._starting:
             if self._thread is None or not self._thread.is_alive():  # a forked child has none
-                thread = threading.Thread(target=self._run, name="otel_gen-remote", daemon=True)
-                with contextlib.suppress(RuntimeError):  # no more threads: the next feedback tries again
-                    thread.start()
-                    self._thread = thread
+                self._thread = started(self._run, "otel_gen-remote")
 
     def _run(self) -> None:
         pause = _FIRST_PAUSE

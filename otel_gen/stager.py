@@ -20,6 +20,7 @@ from otel_gen import room
 from otel_gen.errors import StorageError
 from otel_gen.files import Folder, write_all
 from otel_gen.job import Job, close_source, read_source
+from otel_gen.threads import started
 
 TEMPORARY = ".part"
 
@@ -58,12 +59,9 @@ class Stager:
 
     def _add_thread(self) -> None:
         if len(self._threads) < self.THREADS:
-            thread = threading.Thread(target=self._run, name="otel_gen-stager", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:
-                return  # no more threads today: the next job tries again
-            self._threads.append(thread)
+            thread = started(self._run, "otel_gen-stager")
+            if thread is not None:
+                self._threads.append(thread)
 
     def discard(self, job: Job) -> None:
         """Remove what a job staged, which nothing refers to any more; what is left is swept later."""

@@ -7,7 +7,6 @@ any -> closed: by finalize_generation, at shutdown, or when nothing was heard of
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import queue
@@ -23,6 +22,7 @@ from otel_gen.exporter import bounded
 from otel_gen.guard import log
 from otel_gen.job import Job
 from otel_gen.legacy.handle import Logged
+from otel_gen.threads import started
 
 _SECOND = 1_000_000_000
 
@@ -159,10 +159,7 @@ class Book:
     # --- what nobody closes --------------------------------------------------------------------------------
     def _watch(self) -> None:
         if self._thread is None:
-            thread = threading.Thread(target=self._run, name="otel_gen-legacy", daemon=True)
-            with contextlib.suppress(RuntimeError):  # no more threads today: the next call tries again
-                thread.start()
-                self._thread = thread
+            self._thread = started(self._run, "otel_gen-legacy")
 
     def _run(self) -> None:
         while True:
