@@ -49,28 +49,29 @@ def config_attributes(config: Any) -> Attributes:
 
 def _plain_json(config: Any) -> bytes | None:
     """Write a small dict at once where the sanitiser would change nothing; None where it has to look."""
-    if type(config) is not dict or len(config) > _FEW:
+    if type(config) is not dict or not 0 < len(config) <= _FEW:
         return None
-    for key, value in config.items():
-        if not (_plain_text(key) and (_plain_text(value) or _plain_number(value))):
-            return None
-    return canonical(config)
+    if not (_TEXT.issuperset(map(type, config)) and _SCALARS.issuperset(map(type, config.values()))):
+        return None
+    texts = [value for value in config.values() if type(value) is str]
+    if max(map(len, config)) > _SHORT or sum(map(len, texts)) > _MAX_CUSTOM:
+        return None
+    try:
+        written = canonical(config)
+    except (ValueError, OverflowError):  # half a surrogate pair, an integer of more than 64 bits
+        return None
+    return written if written.isascii() and not _HUGE.search(written) else None
 
 
-def _plain_text(value: Any) -> bool:
-    return type(value) is str and len(value) <= _SHORT and value.isascii()
-
-
-def _plain_number(value: Any) -> bool:
-    """Tell what is its own clean value: a bool, a finite number of 64 bits."""
-    kind = type(value)
-    if kind is int:
-        return bool(INT64_MIN <= value <= INT64_MAX)
-    return kind is bool or (kind is float and isfinite(value))
+_TEXT, _SCALARS = frozenset((str,)), frozenset((str, int, float, bool))
+_HUGE = re.compile(rb"[0-9]{19}")
+"""What may be an integer beyond 64 bits with a sign."""
 
 
 def whole(value: Any, least: int = 0, most: int = INT64_MAX) -> int | None:
     """Take a whole number within bounds, else None."""
+    if type(value) is int and least <= value <= most:
+        return value
     found = sanitize.number(value)
     fits = found is not None and least <= found <= most and float(found).is_integer()
     return int(found) if found is not None and fits else None
@@ -87,19 +88,22 @@ def _config_of(canonical_json: bytes) -> Attributes:
 
 def task(keywords: Mapping[str, Any]) -> Attributes:
     """Describe what was asked for; the prompt itself is added by the caller, who knows images."""
-    task_type = sanitize.text(keywords.get("task_type"), 64)
-    upper = task_type.upper() if task_type else None
-    found: Attributes = {
-        sc.TASK_TYPE: upper if upper in sc.TASK_TYPES else task_type,
-        sc.TASK_ID: task_id(keywords.get("task_id")),
-        sc.TASK_ATTEMPT: attempt(keywords.get("attempt")),
-        sc.VALIDATOR_UID: sanitize.uid(keywords.get("validator_uid")),
-        sc.VALIDATOR_HOTKEY: sanitize.text(keywords.get("validator_hotkey"), 256),
-    }
-    given, kept = keywords.get("task_id"), found[sc.TASK_ID]
-    if type(given) is str and kept is not None and len(kept) < len(given):
+    found: Attributes = {}
+    for name, key, read in _TASK:
+        given = keywords.get(name)
+        if given is not None and (plain := read(given)) is not None:
+            found[key] = plain
+    given = keywords.get("task_id")
+    if type(given) is str and len(given) > len(found.get(sc.TASK_ID, given)):
         found[sc.TRUNCATED] = True
-    return {key: value for key, value in found.items() if value is not None}
+    return found
+
+
+def task_type(value: Any) -> str | None:
+    """Take a type of task: one of those known, in whatever case, or the caller's own word."""
+    found = sanitize.text(value, 64)
+    upper = found.upper() if found else None
+    return upper if upper in sc.TASK_TYPES else found
 
 
 def prompt_text(value: Any) -> Attributes:
@@ -145,7 +149,12 @@ def custom(keywords: Mapping[str, Any]) -> Attributes:
         key = _own_key(name if plain_name else sanitize.keyname(name) or "")
         if not key:
             continue
-        if _plain_number(value):
+        kind = type(value)
+        if (
+            (kind is int and INT64_MIN <= value <= INT64_MAX)
+            or kind is bool
+            or (kind is float and isfinite(value))
+        ):
             found[key] = value
             continue
         plain = sanitize.clean(value, limit=_MAX_CUSTOM)
@@ -163,13 +172,20 @@ def _own_key(name: str) -> str:
     return sc.ATTRIBUTE + key if key else ""
 
 
-@lru_cache(maxsize=4096)
-def other_form(key: str) -> str | None:
-    """Give the key that the same attribute of the caller's own has as a structure, or as a scalar; None for others."""
-    for prefix, other in ((sc.ATTRIBUTE, sc.STRUCTURED), (sc.STRUCTURED, sc.ATTRIBUTE)):
-        if key.startswith(prefix):
-            return other + key[len(prefix) :]
-    return None
+def other_forms(attributes: Attributes) -> list[str]:
+    """Give the keys that the caller's own attributes have in their other form, a structure or a scalar."""
+    keys = tuple(attributes)
+    return _other_forms(keys) if len(keys) <= _FEW else _other_forms.__wrapped__(keys)
+
+
+@lru_cache(maxsize=256)
+def _other_forms(keys: tuple[str, ...]) -> list[str]:
+    return [
+        other + key[len(prefix) :]
+        for key in keys
+        for prefix, other in ((sc.ATTRIBUTE, sc.STRUCTURED), (sc.STRUCTURED, sc.ATTRIBUTE))
+        if key.startswith(prefix)
+    ]
 
 
 def enhanced(prompt: Any, negative: Any, own: Mapping[str, Any] | None = None) -> Attributes:
@@ -190,6 +206,13 @@ def marked_cut(value: Any, kept: str | None) -> Attributes:
     return {} if kept is None or len(kept) == str.__len__(value) else {sc.TRUNCATED: True}
 
 
+_TASK: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
+    ("task_type", sc.TASK_TYPE, task_type),
+    ("task_id", sc.TASK_ID, task_id),
+    ("attempt", sc.TASK_ATTEMPT, attempt),
+    ("validator_uid", sc.VALIDATOR_UID, sanitize.uid),
+    ("validator_hotkey", sc.VALIDATOR_HOTKEY, lambda value: sanitize.text(value, 256)),
+)
 _OUTPUT: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "num_gaussians": (sc.NUM_GAUSSIANS, whole),
     "file_size_mb": (sc.FILE_SIZE_MB, sanitize.number),

@@ -1,4 +1,4 @@
-"""`generation(...)` and `stage(...)`: one object is `with`, `async with` and decorator, new per entry."""
+"""`generation(...)`: one object is `with`, `async with` and decorator, new per entry; and what goes with blocks."""
 
 from __future__ import annotations
 
@@ -8,38 +8,25 @@ from types import TracebackType
 from typing import Any
 
 from otel_gen.decorating import decorate
-from otel_gen.handles import Generation, stages_open_as
+from otel_gen.handles import Generation
 from otel_gen.install import active
 from otel_gen.scope import current
-from otel_gen.steps import Stage
+from otel_gen.steps import NOTHING, current_generation, stage
+
+__all__ = ["NOTHING", "bind", "current_generation", "generation", "stage"]
 
 
-class Nothing:
-    """Stands for a generation or stage where nothing is recorded: every call is accepted and does nothing."""
+class generation:  # noqa: N801 - reads as the statement that it is
+    """Record one attempt at a task: `with`, `async with` or decorator; no-op until configure().
 
-    id = ""
-    task_id = None
-    durable = False
-    context = None
-    name = ""
+    Keywords: task_type, prompt, image (bytes, base64, data URL or path), task_id, validator_uid,
+    validator_hotkey, config, attempt; any other becomes an attribute. Entering gives the handle.
+    """
 
-    def stage(self, name: str = "", /, **_: Any) -> stage:
-        """Give a stage that records nothing."""
-        return stage(name).of(self)
-
-    def _nothing(self, /, *_: Any, **__: Any) -> None:
-        """Do nothing."""
-
-    set = enhanced_prompt = output = submitted = withheld = failed = _nothing
-
-
-NOTHING = Nothing()
-
-
-class _Block:
-    """What both blocks share. `_entered` holds this object's open handles, innermost last."""
-
-    _entered: list[Any]
+    def __init__(self, /, **keywords: Any) -> None:
+        self._keywords = keywords
+        self._entered: list[Any] = []
+        """This object's open handles, innermost last."""
 
     def __enter__(self) -> Any:
         handle = self.begin()
@@ -50,7 +37,26 @@ class _Block:
 
     def begin(self) -> Any:
         """Open a handle; one that capture could not start (it said so) records nothing."""
-        raise NotImplementedError
+        capture = active()
+        handle = NOTHING if capture is None else Generation(capture, self._keywords)
+        return NOTHING if handle.context is None else handle
+
+    def __exit__(
+        self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
+    ) -> None:
+        handle = self._leave(error)
+        if handle is not NOTHING:
+            handle.wait()
+
+    async def __aenter__(self) -> Any:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
+    ) -> None:
+        handle = self._leave(error)
+        if handle is not NOTHING:
+            await handle.wait_async()
 
     def _leave(self, error: BaseException | None) -> Any:
         entered = self._entered
@@ -69,82 +75,12 @@ class _Block:
                 return mine
         return self._entered.pop() if self._entered else NOTHING
 
-    def __exit__(
-        self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
-    ) -> None:
-        handle = self._leave(error)
-        if type(handle) is Generation:
-            handle.wait()
-
-    async def __aenter__(self) -> Any:
-        return self.__enter__()
-
-    async def __aexit__(
-        self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
-    ) -> None:
-        handle = self._leave(error)
-        if type(handle) is Generation:
-            await handle.wait_async()
-
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Decorate a function, coroutine function, generator or async generator: one block per call."""
+        """Decorate a function, coroutine function, generator or async generator: one generation per call."""
         return decorate(self._fresh, function)
 
-    def _fresh(self) -> _Block:
-        raise NotImplementedError
-
-
-class generation(_Block):  # noqa: N801 - reads as the statement that it is
-    """Record one attempt at a task: `with`, `async with` or decorator; no-op until configure().
-
-    Keywords: task_type, prompt, image (bytes, base64, data URL or path), task_id, validator_uid,
-    validator_hotkey, config, attempt; any other becomes an attribute. Entering gives the handle.
-    """
-
-    def __init__(self, /, **keywords: Any) -> None:
-        self._entered = []
-        self._keywords = keywords
-
-    def begin(self) -> Any:
-        capture = active()
-        handle = NOTHING if capture is None else Generation(capture, self._keywords)
-        return NOTHING if handle.context is None else handle
-
-    def _fresh(self) -> _Block:
+    def _fresh(self) -> generation:
         return generation(**self._keywords)
-
-
-class stage(_Block):  # noqa: N801
-    """Record one step of the current generation (or of the one it was opened from); no-op without one."""
-
-    def __init__(self, name: str = "", /, **attributes: Any) -> None:
-        self._entered = []
-        self._name, self._attributes = name or attributes.pop("name", ""), attributes
-        self._generation: Any = None
-
-    def of(self, generation: Any) -> stage:
-        """Make it a stage of this generation, whatever is current where it is entered."""
-        self._generation = generation
-        return self
-
-    def begin(self) -> Any:
-        owner = self._generation or current_generation()
-        if owner is None or owner is NOTHING or owner.over:
-            return NOTHING
-        handle = Stage(owner, self._name, self._attributes)
-        return NOTHING if handle.context is None else handle
-
-    def _fresh(self) -> _Block:
-        return stage(self._name, **self._attributes).of(self._generation)
-
-
-stages_open_as(stage)
-
-
-def current_generation() -> Generation | None:
-    """Give the generation of this context; None where there is none, or where it has ended."""
-    scope = current.get()
-    return None if scope is None or scope.generation.over else scope.generation
 
 
 def bind(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -19,7 +19,7 @@ from otel_gen.images import sniff_image
 from otel_gen.job import Job, open_source
 from otel_gen.journal import Journal
 from otel_gen.settings import Settings
-from otel_gen.shown import everything, filtered
+from otel_gen.shown import everything, filtered, marked
 from otel_gen.stager import Stager
 
 _REMEMBERED = 4096
@@ -52,17 +52,13 @@ class Capture:
         self.closing: list[Callable[[], None]] = []
         """What is still to be said when the process is about to record no more."""
         self.gpu: Gpu | None = None
-        self.visible = everything if settings.capture_content else filtered
+        whole = settings.capture_content
+        self.visible = everything if whole else filtered
         """Choose what the application's own spans may show."""
+        self.marked = everything if whole else marked
+        """Choose what they may show at their begin: also that it is not everything."""
         self._inspect = inspect
         self._ids: OrderedDict[str, SpanIds] = OrderedDict()
-
-    def marked(self, attributes: dict[str, Any]) -> dict[str, Any]:
-        """Choose what they may show at their begin: also that it is not everything."""
-        shown = self.visible(attributes)
-        if not self.settings.capture_content:
-            shown[sc.FILTERED] = True
-        return shown
 
     def remember(self, generation_id: str, ids: SpanIds) -> None:
         """Keep the ids of a generation's span, so that its feedback can be linked; bounded."""

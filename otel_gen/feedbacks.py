@@ -81,14 +81,14 @@ def event(generation_id: Any, keywords: dict[str, Any], wall: int, boot: int) ->
     moment = _moment(keywords.pop("feedback_time", None))
     given = keywords.pop("score", None)
     given = keywords.get("task_fidelity_score") if given is None else given
-    failed = _is_true(keywords.get("validation_failed"))
+    failed = "validation_failed" in keywords and _is_true(keywords["validation_failed"])
     if failed:
         keywords["validation_failed"] = True
     score = sanitize.score(given)
     return Feedback(
         wall, boot, known, task, None if failed else score,
         failed or (given is not None and score is None), failed or given is not None,
-        sanitize.uid(keywords.pop("validator_uid", None)), _fields(keywords), given=moment,
+        sanitize.uid(keywords.pop("validator_uid", None)), _fields(keywords) if keywords else {}, given=moment,
     )  # fmt: skip
 
 

@@ -117,18 +117,18 @@ def _loaded(value: Any) -> Any:
 
 
 def feedback_attributes(event: Feedback, event_id: str) -> dict[str, Any]:
-    """Write a feedback event as span attributes, None for what is not known; structures become JSON."""
-    return {
-        **dict(_field(key, value) for key, value in event.fields.items()),
+    """Write a feedback event as span attributes, None for what is not known or usual; structures become JSON."""
+    known = {
         sc.GENERATION_ID: event.id or None,
         sc.FEEDBACK_EVENT_ID: event_id,
         sc.FEEDBACK_TASK_ID: event.task_id or None,
         _SCORE: event.score,
         _VALIDATOR_UID: event.validator_uid,
-        _INVALID: event.invalid,
-        _GIVEN: event.said,
+        _INVALID: event.invalid or None,
+        _GIVEN: None if event.said == (event.score is not None) else event.said,
         _GIVEN_AT: event.given or None,
     }
+    return dict(_field(key, value) for key, value in event.fields.items()) | known if event.fields else known
 
 
 def _field(key: str, value: Any) -> tuple[str, Any]:

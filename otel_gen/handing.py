@@ -47,7 +47,9 @@ class Handing(Scope):
 
     # --- what is told ------------------------------------------------------------------------------------
     def append(self, event: Started | Noted) -> None:
-        self.ticket = max(self.ticket, self.capture.journal.append(bounded(event)))
+        ticket = self.capture.journal.append(bounded(event))
+        if ticket > self.ticket:
+            self.ticket = ticket
 
     def _note(self, attributes: dict[str, Any]) -> None:
         clock = self.capture.clock

@@ -76,13 +76,14 @@ class Generation(Handing, Waiting):
                 attributes[sc.SHED] = "unreadable"
         else:
             attributes.update(attrs.caption(attributes.get(sc.TASK_TYPE), prompt, image.length))
-        attributes.update(attrs.custom({k: v for k, v in keywords.items() if k not in _TASK_NAMES}))
+        if keywords.keys() - _TASK_NAMES:
+            attributes.update(attrs.custom({k: v for k, v in keywords.items() if k not in _TASK_NAMES}))
         return image
 
     # --- what the application says ---------------------------------------------------------------
     def stage(self, name: str = "", /, **attributes: Any) -> Any:
         """Open a stage of this generation: `with`, `async with` or decorator."""
-        return _block(name, **attributes).of(self)
+        return _block(self, name or attributes.pop("name", ""), attributes)
 
     @guarded
     def set(self, /, **attributes: Any) -> None:
@@ -157,7 +158,9 @@ class Generation(Handing, Waiting):
             if pending:
                 self.keep({sc.PENDING: ",".join(pending)})
             self.end_wall = self.end_time()
-            kept = {key: value for key, value in self._attributes.items() if value is not None}
+            kept = self._attributes
+            if None in kept.values():
+                kept = {key: value for key, value in kept.items() if value is not None}
             ticket = self.capture.exporter.own(
                 sc.GENERATION_SPAN, self.ids, kept, self.start_wall, self.end_wall, self.capture.clock.boot()
             )

@@ -63,8 +63,7 @@ class Journal:
             inside, self._busy = self._busy, True  # a signal handler that lands in here goes to the backlog
             try:
                 ticket = next(self._numbers)
-                blocked = inside or self._stalled or self._backlog.bytes
-                if blocked or not self.chain.write(ticket, payload):
+                if inside or self._stalled or self._backlog.bytes or not self.chain.write(ticket, payload):
                     return self._defer(ticket, payload, sheddable)
                 if ticket > self._last:
                     self._last = ticket

@@ -46,12 +46,16 @@ def number(value: object) -> int | float | None:
 
 def score(value: object) -> float | None:
     """Return a score in 0..1, rounded to 4 decimals, else None."""
+    if type(value) is float and 0.0 <= value <= 1.0:
+        return round(value, 4) + 0.0
     found = number(value)
     return round(float(found), 4) + 0.0 if found is not None and 0 <= found <= 1 else None
 
 
 def uid(value: object) -> int | None:
     """Return a network uid, an integer in 0..65535, else None."""
+    if type(value) is int:
+        return value if 0 <= value <= 65535 else None
     found = number(value)
     return found if type(found) is int and 0 <= found <= 65535 else None
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from otel_gen import attributes as attrs
 from otel_gen import semconv as sc
-from otel_gen import tracing
+from otel_gen import tracing, words
 from otel_gen.capture import Capture
 from otel_gen.events import SpanIds
+from otel_gen.guard import Faults
 
 if TYPE_CHECKING:
     from otel_gen.handles import Generation
@@ -42,7 +43,6 @@ class Scope:
         "_var",
         "capture",
         "context",
-        "faults",
         "ids",
         "own",
         "span",
@@ -55,12 +55,16 @@ class Scope:
 
     def __init__(self, capture: Capture, attributes: dict[str, Any]) -> None:
         self.capture = capture
-        self.faults = capture.faults
         self._attributes = attributes
         self._later: dict[str, Any] = {}
         self.context: Any = None
         self._token: Any = None
         self._var: Token[Scope | None] | None = None
+
+    @property
+    def faults(self) -> Faults:
+        """Takes what goes wrong in here."""
+        return self.capture.faults
 
     def attach(self) -> None:
         """Make this scope and its span current."""
@@ -69,9 +73,10 @@ class Scope:
 
     def detach(self) -> None:
         """Undo attach; in another thread, or where an outer block ended first, there is nothing to undo."""
-        token, var, innermost = self._token, self._var, current.get()
+        token, var = self._token, self._var
         if var is None:
             return
+        innermost = current.get()
         here = innermost is self or self._around(innermost)
         self._token = self._var = None
         if not here:
@@ -101,19 +106,22 @@ class Scope:
         self.span, self.own, self.ids = capture.tracing.start(
             name, capture.marked, self._attributes, context, parent, above, self.start_wall
         )
-        self.context = tracing.within(self.span, context)
+        self.context = inside = tracing.Context(context)
+        tracing.put(inside, tracing.SPAN, self.span)
 
     def keep(self, attributes: dict[str, Any]) -> None:
         """Take what was said since the begin; the application's span hears of it at its end.
 
-        An attribute of the caller's own that was a scalar and is a structure now, or the other way, has two keys:
-        the one that is over is wiped out, here and in what is journalled of this.
+        What is over is wiped out, here and in what is journalled of this: how it ended, where that is said anew,
+        and the other key of an attribute of the caller's own that was a scalar and is a structure now, or was one.
         """
-        for key in tuple(attributes):
-            over = attrs.other_form(key)
-            if over is not None and self._attributes.get(over) is not None:
+        known = self._attributes
+        if sc.SAID in attributes:
+            attributes |= dict.fromkeys((words.KEYS & known.keys()) - attributes.keys())
+        for over in attrs.other_forms(attributes):
+            if known.get(over) is not None:
                 attributes[over] = None
-        self._attributes.update(attributes)
+        known.update(attributes)
         self._later.update(attributes)
 
     def end_own_span(self, end: int, *, failed: bool) -> None:
@@ -132,7 +140,8 @@ def _before(var: Token[Scope | None]) -> Scope | None:
 
 def new_id(wall: int) -> str:
     """Make a UUID version 7: ids sort by time; the random bits start anew from the kernel in a forked child."""
-    value = (wall // 1_000_000 & (1 << 48) - 1) << 80 | tracing.random_bits(80)
-    value = value & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    ms, bits = wall // 1_000_000, tracing.random_bits(74)
+    return (
+        f"{ms >> 16 & 0xFFFFFFFF:08x}-{ms & 0xFFFF:04x}-7{bits >> 62:03x}"
+        f"-{0x8000 | bits >> 48 & 0x3FFF:04x}-{bits & 0xFFFFFFFFFFFF:012x}"
+    )

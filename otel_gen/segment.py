@@ -12,9 +12,9 @@ import fcntl
 import math
 import os
 import struct
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from zlib import crc32
 
 from otel_gen import pwrite
 from otel_gen.events import MAX_PAYLOAD
@@ -23,6 +23,7 @@ from otel_gen.files import Folder
 MAGIC = b"\x89OG1"
 _HEAD = struct.Struct("<4sIIQ")
 _SEQUENCE = struct.Struct("<Q")
+_pack_head, _pack_sequence = _HEAD.pack, _SEQUENCE.pack
 HEAD_SIZE = _HEAD.size
 _CHECKED = HEAD_SIZE - _SEQUENCE.size
 SUFFIX = ".seg"
@@ -47,15 +48,15 @@ def parse(data: bytes, at: int) -> tuple[int, bytes, int] | None:
     end = at + HEAD_SIZE + length
     if magic != MAGIC or length > MAX_PAYLOAD or end > len(data):
         return None
-    if zlib.crc32(data[at + _CHECKED : end]) != crc:
+    if crc32(data[at + _CHECKED : end]) != crc:
         return None
     return sequence, data[at + HEAD_SIZE : end], end
 
 
 def framed(sequence: int, payload: bytes) -> bytes:
     """Make the bytes of a frame."""
-    crc = zlib.crc32(payload, zlib.crc32(_SEQUENCE.pack(sequence)))
-    return _HEAD.pack(MAGIC, len(payload), crc, sequence) + payload
+    crc = crc32(payload, crc32(_pack_sequence(sequence)))
+    return _pack_head(MAGIC, len(payload), crc, sequence) + payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,19 +98,25 @@ class Writer:
 
         overdue: from when on (monotonic) the disk is not trusted to answer at once.
         """
-        crc = zlib.crc32(payload, zlib.crc32(_SEQUENCE.pack(sequence)))
-        data = _HEAD.pack(MAGIC, len(payload), crc, sequence) + payload
-        size = len(data)
+        data = (
+            _pack_head(MAGIC, len(payload), crc32(payload, crc32(_pack_sequence(sequence))), sequence)
+            + payload
+        )
         if sequence & _LOOKED_AT and not pwrite.keep_until:
             written = os.pwrite(self.fd, data, self.offset)
         else:
             written = pwrite.pwrite(self.fd, data, self.offset, overdue)
-        while written != size:
+        if written != len(data):
+            self._write_rest(data, written)
+        self.offset += len(data)
+
+    def _write_rest(self, data: bytes, written: int) -> None:
+        """Write what a short write left."""
+        while written != len(data):
             more = os.pwrite(self.fd, data[written:], self.offset + written)
             if not more:
                 raise OSError(28, "short write")
             written += more
-        self.offset += size
 
     def gone(self) -> bool:
         """Tell whether the file has lost its name (data_dir removed, or delivered and deleted)."""

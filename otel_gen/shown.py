@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from otel_gen import semconv as sc
@@ -22,23 +22,30 @@ _VISIBLE = frozenset(
 )  # fmt: skip
 
 
-def filtered(attributes: dict[str, Any]) -> dict[str, Any]:
-    """Keep what other systems may see: no prompt, hotkey, error text or free text of the caller."""
-    shown: dict[str, Any] = {}
-    for key, value in attributes.items():
-        if value is None:
-            continue
-        look = _look(key)
-        if look is _as_it_is:
+def _filtered(marks: dict[str, Any], attributes: dict[str, Any]) -> dict[str, Any]:
+    """Keep what other systems may see, beside marks: no prompt, hotkey, error text or free text of the caller."""
+    keys = tuple(attributes)
+    as_they_are, numbers, others = _sorted(keys) if len(keys) <= _FEW else _sorted.__wrapped__(keys)
+    shown = marks.copy()
+    for key in as_they_are:
+        value = attributes[key]
+        if value is not None:
             shown[key] = value
-        elif look is _number_shown:  # most of them: without a call
-            if type(value) in _NUMBERS:
-                shown[key] = value
-        elif look is not None:
-            found = look(value)
-            if found is not None:
-                shown[key] = found
+    for key in numbers:
+        value = attributes[key]
+        if type(value) in _NUMBERS:
+            shown[key] = value
+    for key, look in others:
+        value = attributes[key]
+        if value is not None and (found := look(value)) is not None:
+            shown[key] = found
     return shown
+
+
+filtered = partial(_filtered, {})
+"""Choose what other systems may see."""
+marked = partial(_filtered, {sc.FILTERED: True})
+"""The same, which says that it is not everything."""
 
 
 def everything(attributes: dict[str, Any]) -> dict[str, Any]:
@@ -54,11 +61,8 @@ def _task_type_shown(value: Any) -> str:
     return value if value in sc.TASK_TYPES else sc.OTHER
 
 
-def _number_shown(value: Any) -> Any:
-    return value if type(value) in _NUMBERS else None
-
-
 _NUMBERS = frozenset((bool, int, float))
+_FEW = 64
 
 
 _LOOKS: dict[str, Callable[[Any], Any]] = {
@@ -69,16 +73,24 @@ _LOOKS: dict[str, Callable[[Any], Any]] = {
 """A caller's words are shown only where they come from a closed set or have the form of an id."""
 
 
-@lru_cache(maxsize=4096)
-def _look(key: str) -> Callable[[Any], Any] | None:
-    """Give what makes a value fit for other eyes; None for what stays in the record."""
-    if key in _VISIBLE or (key.startswith(sc.ARTIFACT) and not key.endswith(".staged")):
-        return _as_it_is
+@lru_cache(maxsize=256)
+def _sorted(keys: tuple[str, ...]) -> tuple[list[str], list[str], list[tuple[str, Callable[[Any], Any]]]]:
+    """Sort keys: whose values are shown as they are, only where they are numbers, and with what is left of them.
+
+    The spans of a service have the same few sets of keys again and again.
+    """
+    as_they_are = [key for key in keys if key in _VISIBLE or _is_artifacts(key)]
+    numbers = [key for key in keys if _is_callers(key)]
+    return as_they_are, numbers, [(key, _LOOKS[key]) for key in keys if key in _LOOKS]
+
+
+def _is_artifacts(key: str) -> bool:
+    return key.startswith(sc.ARTIFACT) and not key.endswith(".staged")
+
+
+def _is_callers(key: str) -> bool:
+    """Tell a key of the caller's own that may be shown; a prompt or a hotkey may be one."""
     for prefix in (sc.ATTRIBUTE, sc.FEEDBACK_PREFIX, sc.GPU):
-        if key.startswith(prefix):  # a prompt or a hotkey may be a caller's key
-            return _number_shown if _NAME.fullmatch(key, len(prefix)) else None
-    return _LOOKS.get(key)
-
-
-def _as_it_is(value: Any) -> Any:
-    return value
+        if key.startswith(prefix):
+            return _NAME.fullmatch(key, len(prefix)) is not None
+    return False

@@ -12,7 +12,6 @@ from otel_gen.journal import LOST
 
 if TYPE_CHECKING:
     from otel_gen.capture import Capture
-    from otel_gen.guard import Faults
     from otel_gen.job import Job
 
 
@@ -22,7 +21,6 @@ class Waiting:
     __slots__ = ()
 
     capture: Capture
-    faults: Faults
     jobs: list[Job]
     ticket: int
 

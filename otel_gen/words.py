@@ -1,4 +1,4 @@
-"""Words: how a generation ended, as its application says it, as attributes; each wipes out the one before."""
+"""Words: how a generation ended, as its application says it, as attributes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from otel_gen.attributes import Attributes, custom, marked_cut, structured
 from otel_gen.failures import Failure
 
 _MAX_REASON, _MAX_NAME, _MAX_MESSAGE, _MAX_STACK = 1024, 256, 4096, 16_384
-_KEYS = (
+KEYS = frozenset((
     sc.SUBMISSION_TIME, sc.REJECTION_REASON, sc.REJECTION_VALUE,
     sc.ERROR_TYPE, sc.ERROR_MESSAGE, sc.ERROR_STACK, sc.ERROR_CLASS, sc.ERROR_STAGE,
-)  # fmt: skip
+))  # fmt: skip
+"""What a word says besides, and the next word wipes out."""
 
 
 def submitted(uid: int | None, wall: int, own: Mapping[str, Any] | None = None) -> Attributes:
@@ -59,4 +60,4 @@ def raised(failure: Failure, stage: str | None, known: Attributes) -> Attributes
 
 
 def _said(word: str, own: Mapping[str, Any] | None, found: Attributes) -> Attributes:
-    return {**dict.fromkeys(_KEYS), **(custom(own) if own else {}), sc.SAID: word, **found}
+    return {**(custom(own) if own else {}), sc.SAID: word, **found}

@@ -10,7 +10,6 @@ import pytest
 
 from otel_gen import attributes as attrs
 from otel_gen import semconv as sc
-from otel_gen import words
 from otel_gen.settings import Settings
 from otel_gen.shown import filtered
 
@@ -86,15 +85,6 @@ def test_a_long_prompt_is_cut_and_says_so_with_its_true_length():
     assert found[sc.TRUNCATED] is True
     assert len(found[sc.PROMPT].encode()) <= attrs.MAX_PROMPT
     assert attrs.prompt_text(None) == {sc.PROMPT_LENGTH: 0}
-
-
-def test_a_later_word_wipes_what_an_earlier_one_left():
-    state = words.failed("oom", "x", stage="a")
-    state |= words.withheld("sparse")
-    assert {key: value for key, value in state.items() if value is not None} == {
-        sc.SAID: "withheld",
-        sc.REJECTION_REASON: "sparse",
-    }
 
 
 def test_only_numbers_ids_and_closed_sets_are_shown_to_others():

@@ -127,6 +127,42 @@ def test_entering_the_same_object_again_starts_a_new_generation(configured):
     assert sorted(settled(configured)) == sorted({one.id, two.id, three.id})
 
 
+def test_entering_the_same_stage_again_starts_a_new_one(configured):
+    block = otel_gen.stage("work", n=1)
+    with otel_gen.generation():
+        with block as one, block as two:
+            one.set(name="one")
+            two.set(name="two")
+        with block as three:
+            three.set(name="three")
+    stages = the_record(configured)["generation"]["stages"]
+    assert [stage["attributes"] for stage in stages] == [{"n": 1, "name": n} for n in ("one", "two", "three")]
+    assert stages[1]["parent_span_id"] == stages[0]["span_id"]
+
+
+def test_an_entry_that_records_nothing_leaves_an_open_one_of_the_same_stage_alone(configured):
+    block = otel_gen.stage("work")
+
+    def elsewhere():
+        with block as stage:
+            assert stage is NOTHING
+
+    with block as nothing:
+        assert nothing is NOTHING
+        with otel_gen.generation(), block as stage:
+            thread = threading.Thread(target=elsewhere)
+            thread.start()
+            thread.join()
+            assert trace.get_current_span() is stage.span
+            stage.set(after=True)
+    (stage,) = the_record(configured)["generation"]["stages"]
+    assert (stage["attributes"], stage["status"]) == ({"after": True}, "ok")
+
+
+def test_a_stage_that_is_not_entered_takes_what_is_said_of_it_and_does_nothing(configured):
+    otel_gen.stage("work").set(n=1)
+
+
 def test_one_object_serves_many_threads_and_tasks_at_once(configured):
     generation, stage = otel_gen.generation(task_type="TEXT-TO-3D"), otel_gen.stage("work")
     barrier = threading.Barrier(8)

@@ -375,6 +375,24 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert record["generation"]["output"]["num_gaussians"] == 3
 
 
+def test_a_later_word_wipes_what_an_earlier_one_left_also_where_the_process_dies(data_dir):
+    code = """
+import os, sys, otel_gen
+otel_gen.configure(data_dir=sys.argv[1], registry=None, feedback_timeout=0)
+with otel_gen.generation() as gen:
+    gen.failed("oom", "no room", stage="sdxl")
+    gen.withheld("sparse", value=3)
+    gen.submitted()
+    os.kill(os.getpid(), 9)
+"""
+    assert subprocess.run([sys.executable, "-c", code, str(data_dir)], check=False).returncode == -9
+    recover(str(data_dir))
+    (record,) = lines(data_dir)
+    assert record["outcome"] == "unscored"
+    assert record["generation"]["submission"]["rejection_reason"] is None
+    assert record["failure_analysis"]["error_type"] is None
+
+
 @pytest.mark.parametrize(
     ("values", "last"),
     [((1, None, 2), 2), ((1, [1], 3), 3), (([1], 2, {"a": 1}), {"a": 1}), ((1, None), None)],

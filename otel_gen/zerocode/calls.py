@@ -20,24 +20,23 @@ from otel_gen.zerocode.values import Call, Signatures, Value
 _DESCRIBED = ("enhanced_prompt", "negative_prompt")
 
 
-class _Seen:
-    """A block for one call that keeps its handle."""
+class _Stage(stage):
+    """The block of a stage's call, which is entered once."""
 
-    handle: Any = NOTHING
-
-    def begin(self) -> Any:
-        self.handle = super().begin()  # type: ignore[misc]
-        return self.handle
+    @property
+    def handle(self) -> Any:
+        return NOTHING if self.context is None else self
 
 
-class _Stage(_Seen, stage):
-    """The block of a stage's call."""
-
-
-class _Generation(_Seen, generation):
+class _Generation(generation):
     """The block of a generation's call. `judged`: a rule said what an exception means, so it is no failure."""
 
+    handle: Any = NOTHING
     judged = False
+
+    def begin(self) -> Any:
+        self.handle = super().begin()
+        return self.handle
 
     def _leave(self, error: BaseException | None) -> Any:
         return super()._leave(None if self.judged else error)

@@ -348,6 +348,20 @@ def test_words_that_come_while_a_verdict_is_awaited_are_in_the_record_and_told_o
     assert lines(data_dir, AMENDMENTS) == []
 
 
+def test_a_word_after_the_end_wipes_what_an_earlier_one_left_in_a_record_that_waits(
+    logger, data_dir, monkeypatch
+):
+    monkeypatch.setitem(Book.LIMITS, "said", 0)
+    id_ = logger.start_generation("TEXT-TO-3D", "x", 1)
+    logger.log_submission(id_, True)
+    until(lambda: id_ in book_of(install.active()).ended)
+    logger.log_submission(id_, False, "changed my mind")
+    logger.log_validator_feedback(id_, 0.9)
+    record = until(lambda: sound(data_dir).get(id_))
+    assert record["outcome"] == "withheld"
+    assert record["generation"]["submission"]["submission_time"] is None
+
+
 def test_a_failure_after_a_finalised_submission_leaves_it_standing(logger, data_dir):
     id_ = logger.start_generation("TEXT-TO-3D", "x", 1)
     logger.log_submission(id_, True)
