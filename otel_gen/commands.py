@@ -24,7 +24,11 @@ _ID = re.compile(r"[0-9a-f]{32}")
 
 
 def carry_out(leader: Leader) -> None:
-    """Do what was asked, each once; the answer is a file that the asker waits for."""
+    """Do what was asked; the answer is a file that the asker waits for.
+
+    A leader that begins reads the commands of living segments again and does those whose answer was taken once
+    more: done twice, each is as done once.
+    """
     waiting, leader.commands = leader.commands, []
     for command in waiting:
         if not _ID.fullmatch(command.id):

@@ -18,7 +18,7 @@ from urllib.parse import quote
 from otel_gen.errors import StorageError
 from otel_gen.files import Folder, closed_on_failure
 from otel_gen.queries import AMENDMENT, ARTIFACT, DELIVERED, Queries
-from otel_gen.tables import TABLES, VERSION, AmendmentRow, ArtifactRow, Delivered
+from otel_gen.tables import FOREVER, TABLES, VERSION, AmendmentRow, ArtifactRow, Delivered
 
 POINTER = "index"
 _NAME = re.compile(r"index-(\d+)\.db")
@@ -75,9 +75,7 @@ class Index(Queries):
 
     def wait_longer(self, by: int) -> None:
         """Put the end of all waits off, by nanoseconds; what it stands at would be no time stays there."""
-        self.db.execute(
-            "UPDATE artifacts SET due = min(due + ?, 9000000000000000000) WHERE due IS NOT NULL", (by,)
-        )
+        self.db.execute("UPDATE artifacts SET due = min(due + ?, ?) WHERE due IS NOT NULL", (by, FOREVER))
 
     def doom(self, paths: Iterable[str]) -> None:
         """Note files that are to be removed once this transaction is durable."""

@@ -13,6 +13,7 @@ from typing import Any
 from otel_gen import ballast, commands, index
 from otel_gen.bell import Bell
 from otel_gen.clock import Clock
+from otel_gen.errors import StorageError
 from otel_gen.inherited import close_inherited
 from otel_gen.leader import Leader
 from otel_gen.tree import DOT, LOCK, LeaderLock, Tree
@@ -135,7 +136,11 @@ class LeaderThread:
             self._step_down()
         if time.monotonic() - self._said > 60:
             self._said = time.monotonic()
-            log.error("otel_gen cannot deliver records, the journal keeps them: %s", error, exc_info=error)
+            of_the_disk = full or isinstance(error, (OSError, StorageError))  # its words say it all
+            log.error(
+                "otel_gen cannot deliver records, the journal keeps them: %s",
+                error, exc_info=None if of_the_disk else error,
+            )  # fmt: skip
 
     def _step_down(self) -> None:
         leader, lock, tree = self._leader, self._lock, self._tree

@@ -20,11 +20,10 @@ from otel_gen.retain import Placed
 from otel_gen.settings import Policy
 from otel_gen.settle import Now, Settled, outcome_word, replaceable
 from otel_gen.store import SAMPLE_PREFIX, Artifact, Store
-from otel_gen.tables import AmendmentRow, ArtifactRow, Delivered
+from otel_gen.tables import FOREVER, AmendmentRow, ArtifactRow, Delivered
 
 _PICTURES = ("image", "output_image")
 _JUMP = 1_000_000_000
-_FOREVER = 9e18  # wall nanoseconds, in 2255: the index holds 64 bits
 
 
 class Placing:
@@ -85,7 +84,7 @@ class Placing:
         return placed
 
     def _wait(self, id_: str, artifact: Artifact, policy: Policy, placed: Placed, plan: Plan) -> None:
-        until = int(min(self.now + policy.undecided_keep * 1e9, _FOREVER)) // 1000 * 1000
+        until = int(min(self.now + policy.undecided_keep * 1e9, FOREVER)) // 1000 * 1000
         waits = placed.undecided or retain.undecided(until, policy)
         row = self._keep(id_, artifact, artifact.kind, placed, plan)
         if row is not None:

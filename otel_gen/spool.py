@@ -11,6 +11,7 @@ import msgspec
 
 from otel_gen.files import Folder
 from otel_gen.flock import Flock
+from otel_gen.tree import refuse_shared
 
 MAX_WAITING: Final = 100_000
 REFUSED: Final = "refused"
@@ -23,7 +24,9 @@ class Spool:
 
     def __init__(self, path: Any) -> None:
         """Open it, and make it where there is none. Raises StorageError."""
-        self._folder = Folder.root(os.path.expanduser(os.fspath(path)))
+        place = os.path.expanduser(os.fspath(path))
+        refuse_shared(place, "spool")
+        self._folder = Folder.root(place)
         self._refused = self._folder.sub(REFUSED)
         self._lock = Flock(self._folder, LOCK)
         self.path = self._folder.path

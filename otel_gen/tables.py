@@ -9,6 +9,8 @@ from otel_gen.scalars import INT64_MAX
 from otel_gen.tombs import MARK
 
 VERSION: Final = "2"
+FOREVER: Final = 9 * 10**18
+"""Wall nanoseconds, in 2255: a number of the index has 64 bits."""
 TABLES: Final = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS delivered (

@@ -88,13 +88,13 @@ class LeaderLock(Flock):
             return "unknown"
 
 
-def refuse_shared(path: str) -> None:
-    """Refuse a data_dir that everybody uses, like /tmp: it cannot be closed to others. Raises StorageError."""
+def refuse_shared(path: str, what: str = "data_dir") -> None:
+    """Refuse a directory that everybody uses, like /tmp: it cannot be closed to others. Raises StorageError."""
     with suppress(OSError):
         mode = os.stat(path).st_mode
         if mode & stat.S_ISVTX and mode & stat.S_IWOTH:
             reason = f"is for everybody (mode {stat.S_IMODE(mode):o})"
-            raise StorageError(path, reason, "give a directory of its own as data_dir")
+            raise StorageError(path, reason, f"give a directory of its own as {what}")
 
 
 def refuse_remote(path: str) -> None:

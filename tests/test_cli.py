@@ -202,7 +202,9 @@ def test_recover_settles_as_of_a_time_and_changes_nothing_the_second_time(awaiti
 def test_recover_makes_a_broken_index_anew(past):  # noqa: F811
     (index,) = (past.path / ".otel_gen").glob("index-*.db")
     index.write_bytes(b"no database")
-    assert run("verify", "--data-dir", past.path).code == 1
+    found = run("verify", "--data-dir", past.path, "--json")
+    assert (found.code, [one["kind"] for one in found.json["problems"]]) == (1, ["index"])
+    assert "database" in found.json["problems"][0]["text"]
     assert "index rebuilt" in run("recover", "--rebuild", "--data-dir", past.path).out
     assert run("verify", "--data-dir", past.path).code == 0
 

@@ -53,6 +53,15 @@ def test_files_are_private_whatever_the_umask(tmp_path):
     }
 
 
+def test_a_directory_for_everybody_is_refused(tmp_path):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    with pytest.raises(StorageError, match=r"is for everybody.*give a directory of its own as spool"):
+        Spool(shared)
+    assert list(shared.iterdir()) == []
+
+
 def test_one_process_sends_at_a_time(spool):
     other = Spool(spool.path)
     assert spool.take()

@@ -10,7 +10,9 @@ import pytest
 
 import otel_gen
 from otel_gen import leader as leader_module
+from otel_gen.clock import Clock
 from otel_gen.errors import StorageError
+from otel_gen.leading import LeaderThread
 from otel_gen.process import process
 from otel_gen.tree import Tree
 from tests.support import lines, python, settled, the_record, until
@@ -176,3 +178,27 @@ print(counts)
 def test_a_data_dir_that_cannot_be_written_costs_no_descriptors(tmp_path):
     first, last = eval(python(UNWRITABLE, tmp_path / "data", OTEL_GEN_DEADLINE="0.01"))  # noqa: S307 - our own output
     assert last == first
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(28, "No space left on device"), False),
+        (StorageError("data", "is full", "make room"), False),
+        (KeyError("of our own"), True),
+    ],
+)
+def test_a_leader_that_cannot_deliver_says_why_and_shows_where_unless_the_disk_is_to_blame(
+    caplog, error, told
+):
+    def refuse():
+        raise error
+
+    thread = LeaderThread(refuse, Clock())
+    thread.start()
+    try:
+        (record,) = until(lambda: caplog.records)
+    finally:
+        thread.stop(10)
+    assert (record.levelname, str(error) in record.getMessage()) == ("ERROR", True)
+    assert bool(record.exc_info) is told

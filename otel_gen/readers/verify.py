@@ -68,9 +68,10 @@ class _Look:
             with opened_index(self.root) as index:
                 self._with_index(report, index)
         except (StorageError, sqlite3.Error) as error:
+            report = Report(self.root.path, leader=report.leader)  # what was found by half may come again
             reason = error.reason if isinstance(error, StorageError) else str(error)
             report.problem("index", f"{DOT}/index", reason, REBUILD)
-            self._with_index(report, None)
+            self._with_index(report, None, broken=True)
         check_config(report, self.root)
         check_quarantine(report, self.root)
         check_totals(report, self.root)
@@ -78,7 +79,7 @@ class _Look:
         report.notes = list(dict.fromkeys(report.notes))
         return report
 
-    def _with_index(self, report: Report, index: Index | None) -> None:
+    def _with_index(self, report: Report, index: Index | None, *, broken: bool = False) -> None:
         journal = read_journal(self.root)
         self.somebody_works = report.leader is not None or bool(journal.living)
         asked = {v.feedback.id for v in journal.feedback} - {""}
@@ -89,7 +90,7 @@ class _Look:
         check_denied(report, journal)
         if index is not None:
             check_index(report, self.root, index, survey, journal)
-        elif self.root.exists(DOT) and survey.ids:
+        elif survey.ids and not broken and self.root.exists(DOT):
             report.problem("index", f"{DOT}/index", "there is no index of the records", RECOVER)
         check_open(report, journal, survey, Now(self.clock.wall(), self.clock.boot(), boot_id()))
         check_feedback(report, journal, survey)
