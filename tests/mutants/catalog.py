@@ -266,8 +266,8 @@ MUTANTS = [
     Mutant(
         "the application's spans show content",
         "I12", "capture.py",
-        "= everything if settings.capture_content else filtered\n",
-        "= everything\n",
+        "self.marked = everything if whole else marked\n",
+        "self.marked = everything\n",
         "tests/test_tracing.py::test_no_content_leaves_unless_it_is_switched_on",
     ),
     Mutant(
