@@ -145,8 +145,7 @@ def custom(keywords: Mapping[str, Any]) -> Attributes:
     """Keep the caller's own attributes: scalars as they are, the rest as canonical JSON."""
     found: Attributes = {}
     for name, value in keywords.items():
-        plain_name = type(name) is str and len(name) <= _SHORT
-        key = _own_key(name if plain_name else sanitize.keyname(name) or "")
+        key = _own_key(name) if type(name) is str and len(name) <= _SHORT else _any_key(name)
         if not key:
             continue
         kind = type(value)
@@ -163,6 +162,10 @@ def custom(keywords: Mapping[str, Any]) -> Attributes:
         else:
             found[sc.STRUCTURED + key[len(sc.ATTRIBUTE) :]] = canonical(plain).decode()
     return found
+
+
+def _any_key(name: Any) -> str:
+    return _own_key(sanitize.keyname(name) or "")
 
 
 @lru_cache(maxsize=1024)
@@ -240,15 +243,20 @@ def output(keywords: Mapping[str, Any]) -> Attributes:
     return found | custom(rest) if rest else found
 
 
-def stage_name(name: Any) -> str:
-    """Take the name of a stage: a text of at most 256 bytes."""
-    return sanitize.text(name, 256) or "stage"
+def stage_names(name: Any) -> tuple[str, str]:
+    """Give the name of a stage, a text of at most 256 bytes, and that of its span in the application's pipeline."""
+    return _names(name) if type(name) is str and len(name) <= _SHORT else _names.__wrapped__(name)
+
+
+@lru_cache(maxsize=256)
+def _names(name: Any) -> tuple[str, str]:
+    stage = sanitize.text(name, 256) or "stage"
+    return stage, span_name(stage)
 
 
 _SPAN_NAME = re.compile(r"[^A-Za-z0-9_.-]")
 
 
-@lru_cache(maxsize=256)
 def span_name(stage: str) -> str:
-    """Name a stage's span in the application's pipeline: letters, digits and _.- only, at most 64."""
+    """Name a stage's span: letters, digits and _.- only, at most 64."""
     return _SPAN_NAME.sub("_", stage)[:64] or "stage"

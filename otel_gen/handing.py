@@ -156,5 +156,6 @@ class Handing(Scope):
 
     def _end_own_span(self) -> None:
         if self.own:
+            self._later.pop(sc.VALIDATOR_UID, None)  # told at the begin
             failed = self._attributes.get(sc.SAID) in ("failed", "cancelled")
             self.end_own_span(self.end_wall, failed=failed)

@@ -117,8 +117,8 @@ class Stage(Scope):
             generation = current_generation()
         if generation is None or generation is NOTHING or generation.ended or generation.capture.closed:
             return NOTHING
-        self.generation, self.name = generation, attrs.stage_name(name)
-        """The generation that this is a stage of, and what it is called."""
+        self.generation = generation
+        self.name, span_name = attrs.stage_names(name)
         self.capture = capture = generation.capture
         self._attributes = {sc.GENERATION_ID: generation.id, sc.STAGE_NAME: self.name}
         self._later = {}
@@ -131,7 +131,7 @@ class Stage(Scope):
                 parent, above = scope.span, scope.ids
             else:
                 context, parent, above = self._stand(scope, context)
-            self.begin_span(attrs.span_name(self.name), context, parent, above)
+            self.begin_span(span_name, context, parent, above)
             capture.journal.announced.add(self, self._begun)
             if capture.gpu is not None:
                 self._peaks = capture.gpu.begin()
