@@ -19,6 +19,7 @@ from otel_gen.backlog import Backlog
 from otel_gen.bell import Bell, Latch
 from otel_gen.chain import Chain
 from otel_gen.files import Folder
+from otel_gen.threads import started
 
 LOST = 1 << 62
 """Ticket of an event that found no room even in the backlog: never durable."""
@@ -146,14 +147,10 @@ class Journal:
     # --- the syncer ------------------------------------------------------------------------------------
     def _start(self) -> None:
         with self._lock:
-            if self._thread is None and not self._closing:
-                self._thread = thread = threading.Thread(
-                    target=self._run, name="otel_gen-syncer", daemon=True
-                )
-                try:
-                    thread.start()
-                except RuntimeError:  # no more threads today: the next event tries again
-                    self._thread = None
+            if (
+                self._thread is None and not self._closing
+            ):  # where none is to be had, the next event tries again
+                self._thread = started(self._run, "otel_gen-syncer")
 
     def _run(self) -> None:
         while not self._closing:
