@@ -83,10 +83,9 @@ class Scope:
             return
         try:
             current.reset(var)
+            tracing.detach(token)
         except (ValueError, RuntimeError):  # a generator's step in another task brought it here
             return_to((_before(var), token.old_value))
-        else:
-            tracing.detach(token)
 
     @property
     def outer(self) -> Scope | None:

@@ -12,15 +12,50 @@ from opentelemetry.trace import StatusCode
 
 import otel_gen
 from otel_gen import semconv
-from tests.support import settled, the_record, until
+from tests.support import lines, python, settled, the_record, until
 
 CANARY = "canary"
+OTHER_CONTEXT = """
+import sys
+from opentelemetry import context
+from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
+
+class Counting(ContextVarsRuntimeContext):
+    attached = detached = 0
+
+    def attach(self, context):
+        self.attached += 1
+        return super().attach(context)
+
+    def detach(self, token):
+        self.detached += 1
+        super().detach(token)
+        raise RuntimeError("the API logs this and goes on")
+
+context._RUNTIME_CONTEXT = mine = Counting()
+import otel_gen
+otel_gen.configure(data_dir=sys.argv[1], registry=None, feedback_timeout=0)
+with otel_gen.generation() as gen:
+    with otel_gen.stage("outer"), gen.stage("inner"):
+        gen.submitted()
+assert otel_gen.current_generation() is None
+assert otel_gen.shutdown()
+print(mine.attached, mine.detached)
+"""
 PLY = b"ply\nformat binary_little_endian 1.0\nelement vertex 0\nend_header\n"
 
 
 def ended(spans, count):
     until(lambda: len(spans.get_finished_spans()) >= count)
     return {span.name: span for span in spans.get_finished_spans()}
+
+
+def test_another_kind_of_context_than_the_usual_is_used_by_the_api(data_dir):
+    assert python(OTHER_CONTEXT, data_dir) == "3 3\n"
+    (record,) = lines(data_dir)
+    inner, outer = sorted(record["generation"]["stages"], key=lambda stage: stage["name"])
+    assert inner["parent_span_id"] == outer["span_id"]
+    assert outer["parent_span_id"] == record["metadata"]["span_id"]
 
 
 def test_names_parents_and_ids_are_those_of_the_record(configured, provider, spans):
