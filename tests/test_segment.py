@@ -250,7 +250,7 @@ if sys.argv[2] == "forks":
         writer.close()  # what forget() does in a child
         os.write(1, b"child %d\\n" % os.getpid())
         time.sleep(600)
-print("ready", flush=True)
+os.write(1, b"ready\\n")  # at once: two processes write here
 time.sleep(600)
 """
 
