@@ -55,7 +55,7 @@ class generation:  # noqa: N801 - reads as the statement that it is
         self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
     ) -> None:
         handle = self._leave(error)
-        if handle is not NOTHING:
+        if handle is not NOTHING and not isinstance(error, GeneratorExit):  # what is closed must not await
             await handle.wait_async()
 
     def _leave(self, error: BaseException | None) -> Any:

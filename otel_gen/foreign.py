@@ -132,7 +132,7 @@ def feedback_attributes(event: Feedback, event_id: str) -> dict[str, Any]:
 
 
 def _field(key: str, value: Any) -> tuple[str, Any]:
-    if isinstance(value, (dict, list)):
+    if isinstance(value, (dict, list)) or key in _FEEDBACK:  # a caller's own of that name
         return f"{sc.FEEDBACK_JSON}{key}", canonical(value).decode()
     return f"{sc.FEEDBACK_PREFIX}{key}", value
 

@@ -71,21 +71,26 @@ class Scope:
         self._var = current.set(self)
         self._token = tracing.attach(self.context)
 
-    def detach(self) -> None:
-        """Undo attach; in another thread, or where an outer block ended first, there is nothing to undo."""
+    def detach(self) -> bool:
+        """Undo attach; False where there was none, or it is undone.
+
+        In another thread, or where an outer block ended first, there is nothing to undo.
+        """
         token, var = self._token, self._var
         if var is None:
-            return
+            return False
         innermost = current.get()
         here = innermost is self or self._around(innermost)
         self._token = self._var = None
         if not here:
-            return
+            return True
         try:
             current.reset(var)
-            tracing.detach(token)
+            tracing.reset(token)
         except (ValueError, RuntimeError):  # a generator's step in another task brought it here
-            return_to((_before(var), token.old_value))
+            above = token.old_value
+            return_to((_before(var), tracing.EMPTY if above is Token.MISSING else above))
+        return True
 
     @property
     def outer(self) -> Scope | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -77,8 +78,7 @@ class Stage(Scope):
         self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
     ) -> None:
         handle = self._mine() if self._again else self
-        if handle.context is not None:
-            handle.detach()
+        if handle is not NOTHING and handle.detach():
             handle.finish(error)
 
     async def __aenter__(self) -> Any:
@@ -99,9 +99,14 @@ class Stage(Scope):
     def _mine(self) -> Any:
         """Of several entries, take the handle that is current here, else the one of the last."""
         here, again = current.get(), self._again
-        if here is self:
+        if here is self and self._var is not None:
             return self
-        return again.pop(again.index(here) if here in again else -1)
+        with suppress(ValueError):
+            again.remove(here)  # found and taken in one step: other threads take theirs meanwhile
+            return here
+        with suppress(IndexError):
+            return again.pop()
+        return self
 
     # --- the span ---------------------------------------------------------------------------------------
     def begin(self) -> Any:
@@ -204,12 +209,17 @@ class Stage(Scope):
 
 
 class stage(Stage):  # noqa: N801 - reads as the statement that it is
-    """Record one step of the current generation (or of the one it was opened from); no-op without one."""
+    """Record one step of the current generation; no-op without one.
 
-    __slots__ = ()
+    It may stand at module level for as long as the process, so it is never a handle itself: that would keep a
+    generation alive.
+    """
+
+    __slots__ = ("__dict__", "__weakref__")
 
     def __init__(self, name: str = "", /, **attributes: Any) -> None:
         super().__init__(None, name or attributes.pop("name", ""), attributes)
+        self._unused.clear()
 
 
 stages_open_as(Stage)

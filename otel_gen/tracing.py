@@ -199,9 +199,11 @@ Context, put = otel_context.Context, dict.__setitem__
 _runtime: Any = getattr(otel_context, "_RUNTIME_CONTEXT", None)
 _usual = type(_runtime) is ContextVarsRuntimeContext
 attach = _runtime.attach if _usual else otel_context.attach
-detach = _runtime.detach if _usual else otel_context.detach
+reset = _runtime.detach if _usual else otel_context.detach
 current_context = _runtime.get_current if _usual else otel_context.get_current
 """What the API's functions of the same names call, where that is the usual one; three calls less at every span."""
+detach = otel_context.detach
+"""Unlike `reset` it never raises: not where a block is left in another context than it was entered in."""
 current_span = trace.get_current_span
 EMPTY = otel_context.Context()
 """A context without a span: what starts in it is a root."""

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import logging
+import sys
 import threading
+import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from opentelemetry import trace
 
 import otel_gen
+from otel_gen import scope
 from otel_gen.blocks import NOTHING
+from otel_gen.handles import Generation
+from otel_gen.steps import Stage
 from tests.support import settled, the_record
 
 
@@ -161,6 +168,108 @@ def test_an_entry_that_records_nothing_leaves_an_open_one_of_the_same_stage_alon
 
 def test_a_stage_that_is_not_entered_takes_what_is_said_of_it_and_does_nothing(configured):
     otel_gen.stage("work").set(n=1)
+
+
+def test_threads_that_share_a_stage_each_leave_their_own_entry():
+    block, wrong, end = Stage(None, "shared", {}), [], time.monotonic() + 1.5
+
+    def enter_and_leave():
+        while time.monotonic() < end:
+            mine = object()
+            block._again.append(mine)
+            scope.current.set(mine)
+            try:
+                found = block._mine()
+            except Exception as error:
+                found = error
+            if found is not mine:
+                wrong.append(found)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    threads = [threading.Thread(target=enter_and_leave) for _ in range(4)]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert (wrong, block._again) == ([], [])
+
+
+@pytest.mark.parametrize("opened", [lambda gen: otel_gen.stage("shared"), lambda gen: gen.stage("shared")])
+def test_a_stage_that_has_ended_ends_once_whoever_leaves_it_again(
+    configured, provider, spans, caplog, opened
+):
+    async def enter_late(block, go):
+        await go.wait()
+        with block as stage:
+            assert stage is NOTHING
+
+    async def main():
+        go = asyncio.Event()
+        async with otel_gen.generation() as gen:
+            block = opened(gen)
+            async with block:
+                late = asyncio.create_task(enter_late(block, go))
+        go.set()
+        await late
+        block.__exit__(None, None, None)
+        return block
+
+    assert asyncio.run(main())._again == []
+    assert sorted(span.name for span in spans.get_finished_spans()) == ["generation", "shared"]
+    assert not caplog.records
+
+
+def test_a_stage_at_module_level_keeps_no_generation_alive(configured):
+    block = otel_gen.stage("at module level")
+    weakref.ref(block)
+    with otel_gen.generation(), block:
+        pass
+    gc.collect()
+    assert not [one for one in gc.get_objects() if type(one) is Generation]
+
+
+def test_a_coroutine_that_is_closed_inside_a_generation_awaits_nothing(configured):
+    class Never:
+        def __await__(self):
+            yield
+
+    async def make():
+        async with otel_gen.generation():
+            await Never()
+
+    @otel_gen.generation()
+    async def decorated():
+        await Never()
+
+    async def main():
+        for coroutine in (make(), decorated()):
+            coroutine.send(None)
+            coroutine.close()
+
+    asyncio.run(main())
+    assert [record["outcome"] for record in settled(configured).values()] == ["cancelled", "cancelled"]
+
+
+def test_a_block_that_is_left_in_a_copy_of_its_context_leaves_a_context_there(configured):
+    async def produce():
+        with otel_gen.generation(), otel_gen.stage("around"):
+            yield 1
+
+    async def main():
+        produced = produce()
+        await produced.__anext__()
+
+        async def rest():
+            await produced.aclose()
+            return trace.get_current_span(), otel_gen.current_generation()
+
+        return await asyncio.create_task(rest())
+
+    assert asyncio.run(main()) == (trace.INVALID_SPAN, None)
 
 
 def test_one_object_serves_many_threads_and_tasks_at_once(configured):

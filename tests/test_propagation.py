@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
 from email.message import Message
 
@@ -183,3 +184,13 @@ def test_baggage_of_others_is_handed_on(configured):
         assert "tenant=a" in propagation.headers(task_id="t")["baggage"]
     finally:
         tracing.detach(token)
+
+
+def test_a_block_that_is_left_in_another_context_raises_nothing(configured):
+    def steps():
+        with propagation.continued({"traceparent": PARENT}):
+            yield
+
+    left = steps()
+    contextvars.copy_context().run(next, left)
+    contextvars.copy_context().run(left.close)

@@ -23,6 +23,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
 PLY = b"ply\nformat binary_little_endian 1.0\nelement vertex 0\nend_header\n"
 VALIDATOR = {
     "validator_uid": 9, "average_fidelity_score": "0.5", "cooldown_until": "2026-01-01", "extra": {"a": [1]},
+    "said": False, "invalid": 7, "event_id": "mine",
 }  # fmt: skip
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from otel_gen.blocks import NOTHING, current_generation, generation, stage
+from otel_gen.blocks import NOTHING, current_generation, generation
 from otel_gen.decorating import decorate
 from otel_gen.guard import Faults, guarded, log
 from otel_gen.images import input_image
 from otel_gen.install import active
 from otel_gen.safely import count_fault
+from otel_gen.steps import Stage
 from otel_gen.zerocode import outcomes
 from otel_gen.zerocode.mapping import Plan, Target
 from otel_gen.zerocode.modules import module
@@ -20,7 +21,7 @@ from otel_gen.zerocode.values import Call, Signatures, Value
 _DESCRIBED = ("enhanced_prompt", "negative_prompt")
 
 
-class _Stage(stage):
+class _Stage(Stage):
     """The block of a stage's call, which is entered once."""
 
     @property
@@ -109,7 +110,7 @@ class AroundStage(_Around):
     @guarded
     def block(self, call: Call) -> Any:
         attributes = {**self.plan.attributes, **call.take(self.plan.arguments, self.absent)}
-        return _Stage(self.plan.name or "stage", **attributes)
+        return _Stage(None, self.plan.name or "stage", attributes)
 
     def ended(self, block: Any, call: Call, error: BaseException | None) -> None:
         if error is None:
