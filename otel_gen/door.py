@@ -52,11 +52,22 @@ class Said(msgspec.Struct, forbid_unknown_fields=True):
     current_duel_rating: float | None = None
     current_miner_reward: float | None = None
     rejection_reason: str | None = None
+    feedback_time: float | None = None
+    """When the verdict came, in seconds since 1970, where the caller says so."""
+    age: float = 0.0
+    """Seconds for which it waited to be sent."""
 
     def keywords(self) -> dict[str, Any]:
         """What `feedback()` takes, without the ids."""
         found = msgspec.structs.asdict(self)
-        return {k: v for k, v in found.items() if v is not None and k not in ("id", "task_id", "event_id")}
+        return {k: v for k, v in found.items() if v is not None and k not in _ABOUT}
+
+    def came(self, now: float) -> float:
+        """When it would have come without the wait, in seconds since 1970."""
+        return max(now - max(self.age, 0.0), 0.0)
+
+
+_ABOUT = ("id", "task_id", "event_id", "age")
 
 
 @dataclass(frozen=True)
@@ -122,7 +133,10 @@ class Door:
         target = self._target(data_dir, said)
         if target.done:
             return Reply(200, "known already", id=target.id)
-        result = runtime.feedback(target.id, data_dir=data_dir, **said.keywords())
+        keywords = said.keywords()
+        if said.age > 0:
+            keywords.setdefault("feedback_time", said.came(self._now()))
+        result = runtime.feedback(target.id, data_dir=data_dir, **keywords)
         if not result:
             return Reply(503, result.reason, id=target.id)
         if said.event_id is not None:
@@ -136,7 +150,7 @@ class Door:
             before = known.target(said.event_id) if said.event_id is not None else None
             if before is not None:
                 return before
-            generation_id = _looked_up(data_dir, said)
+            generation_id = _looked_up(data_dir, said, said.came(self._now()))
             if said.event_id is not None:
                 known.reserve(said.event_id, generation_id, self._now())
             return seen.Target(generation_id, done=False)
@@ -175,15 +189,15 @@ def _parsed(body: bytes) -> Said:
         said.id = said.id.lower()
         if not valid_id(said.id):
             raise _RefusedError(400, "malformed id", final=True)
-    if not said.keywords():
+    if not said.keywords().keys() - {"feedback_time"}:
         raise _RefusedError(400, "malformed: nothing is said", final=True)
     return said
 
 
-def _looked_up(data_dir: str, said: Said) -> str:
+def _looked_up(data_dir: str, said: Said, came: float) -> str:
     root = Folder.root(data_dir, create=False)
     try:
-        found = find(root, said.id, said.task_id)
+        found = find(root, said.id, said.task_id, at=int(came * 1e9))
     finally:
         root.close()
     if found is None:

@@ -78,10 +78,10 @@ def event(generation_id: Any, keywords: dict[str, Any], wall: int, boot: int) ->
         task = attrs.task_id(task_id) or ""
     if not (task or valid_id(known)):
         return None
-    moment = _moment(keywords.pop("feedback_time", None))
+    moment = moment_of(keywords.pop("feedback_time", None))
     given = keywords.pop("score", None)
     given = keywords.get("task_fidelity_score") if given is None else given
-    failed = "validation_failed" in keywords and _is_true(keywords["validation_failed"])
+    failed = "validation_failed" in keywords and is_true(keywords["validation_failed"])
     if failed:
         keywords["validation_failed"] = True
     score = sanitize.score(given)
@@ -92,14 +92,15 @@ def event(generation_id: Any, keywords: dict[str, Any], wall: int, boot: int) ->
     )  # fmt: skip
 
 
-def _is_true(value: Any) -> bool:
+def is_true(value: Any) -> bool:
+    """Tell whether a flag is set: True, 1, "true", "yes" and their like."""
     if value is None:
         return False
     text = (sanitize.text(value, 8) or "").strip().lower()
     return sanitize.flag(value) is True or sanitize.number(value) == 1 or text in ("true", "yes")
 
 
-def _moment(value: Any) -> int:
+def moment_of(value: Any) -> int:
     """Read when a verdict came: ISO 8601, a datetime, or seconds since 1970; 0 for what is none."""
     if value is None:
         return 0

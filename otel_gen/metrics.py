@@ -13,7 +13,7 @@ from prometheus_client.samples import Exemplar
 
 from otel_gen import semconv as sc
 from otel_gen.aggregate import Key
-from otel_gen.catalog import GPU_METRICS, METRICS, Metric
+from otel_gen.catalog import ERRORS, GPU_METRICS, METRICS, Metric
 from otel_gen.snapshot import Snapshot
 
 _EMPTY: tuple[tuple[str, ...], ...] = ()
@@ -37,6 +37,9 @@ class RecordsCollector(Collector):
                 values.setdefault(("gen3d_feedback", (*labels, word)), 0)
             values.setdefault(("gen3d_submissions", labels), 0)
             values.setdefault(("gen3d_validator_score", labels), 0)
+        for stage in {labels[0] for name, labels in values if name == "gen3d_stage_duration_seconds"}:
+            for word in ERRORS:  # a stage that runs may fail: increase() does not see a series' first value
+                values.setdefault(("gen3d_failures", (word, stage)), 0)
         rows: dict[str, dict[tuple[str, ...], Any]] = {name: {} for name in (*METRICS, *GPU_METRICS)}
         for (name, labels), value in values.items():
             if name in rows:
@@ -79,7 +82,7 @@ def _add(family: Any, metric: Metric, labels: tuple[str, ...], value: Any, exemp
         found = exemplars.get(at)
         example = Exemplar({"trace_id": found[0]}, found[1], found[2]) if found else None
         buckets.append((edge, total, example))
-    family.add_metric(labels, buckets, sum_value=row[-1])
+    family.add_metric(labels, buckets, sum_value=max(row[-1], 0))  # no parser takes a sum below zero
 
 
 __all__ = ["RecordsCollector", "Snapshot"]

@@ -16,6 +16,7 @@ from otel_gen import attributes as attrs
 from otel_gen import sanitize
 from otel_gen.errors import OtelGenError, SettingsError
 from otel_gen.events import canonical
+from otel_gen.feedbacks import is_true, moment_of
 from otel_gen.foreign import valid_id
 from otel_gen.guard import log
 from otel_gen.post import Answer, checked_url, post
@@ -23,15 +24,32 @@ from otel_gen.signing import key_bytes
 from otel_gen.spool import Spool
 from otel_gen.threads import started
 
+_LONGEST_REASON = 8192
+
+
+def _scalar(value: Any) -> int | float | str | None:
+    plain = sanitize.clean(value, limit=256)
+    return plain if isinstance(plain, (int, float, str)) and not isinstance(plain, bool) else None
+
+
+def _reason(value: Any) -> str | None:
+    """Take a text that is not long either once it is written as JSON."""
+    text = sanitize.text(value, 4096)
+    while text and len(canonical(text)) > _LONGEST_REASON:
+        text = text[: len(text) // 2]
+    return text
+
+
 FIELDS: dict[str, Callable[[Any], Any]] = {
     "validator_uid": sanitize.uid,
-    "validation_failed": sanitize.flag,
+    "validation_failed": lambda value: is_true(value) or None,
+    "feedback_time": lambda value: moment_of(value) / 1e9 or None,
     "average_fidelity_score": sanitize.number,
-    "cooldown_until": lambda value: sanitize.clean(value, limit=256),
+    "cooldown_until": _scalar,
     "generations_within_the_window": sanitize.number,
     "current_duel_rating": sanitize.number,
     "current_miner_reward": sanitize.number,
-    "rejection_reason": lambda value: sanitize.text(value, 4096),
+    "rejection_reason": _reason,
 }
 """What is sent beside the scores, each in the form that the endpoint takes."""
 _SCORES = ("score", "task_fidelity_score")
@@ -158,7 +176,7 @@ class Remote:
     def _quiet_pass(self) -> int:
         try:
             return self._pass(time.monotonic() + 3600)
-        except (OSError, OtelGenError) as error:
+        except Exception as error:  # noqa: BLE001 - this thread must live: what it could not send it tries again
             log.warning("otel_gen cannot use its spool %s: %s", self.spool.path, error)
             return 0
 
@@ -184,7 +202,7 @@ class Remote:
             body = self.spool.get(name) if left > 0 and not self._closed else None
             if body is None or (held and _whom(body) in held):
                 continue
-            answer = post(self._url, self._key, body, min(self._timeout, left))
+            answer = post(self._url, self._key, _aged(body, name), min(self._timeout, left))
             self._last = answer.reason
             if not answer.reached:
                 break
@@ -199,9 +217,7 @@ class Remote:
             self.spool.acknowledged(name)
             self._warned.clear()
         elif answer.final:
-            why = canonical(
-                {"reason": answer.reason, "url": self._url, "feedback": msgspec.json.decode(body)}
-            )
+            why = canonical({"reason": answer.reason, "url": self._url, "feedback": _decoded(body)})
             self.spool.refuse(name, why)
             log.warning(
                 "otel_gen: feedback was refused: %s; it is kept in %s/refused", answer.reason, self.spool.path
@@ -212,10 +228,24 @@ class Remote:
         return answer.ok or answer.final
 
 
+def _decoded(body: bytes) -> Any:
+    """Read what a file of the spool says; as text where the file is damaged."""
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return body.decode("utf-8", "replace")
+
+
 def _whom(body: bytes) -> str:
     """Name whom a feedback is for."""
-    said = msgspec.json.decode(body)
-    return str(said.get("id") or said.get("task_id"))
+    said = _decoded(body)
+    return str(said.get("id") or said.get("task_id")) if isinstance(said, dict) else ""
+
+
+def _aged(body: bytes, name: str) -> bytes:
+    """Say how long it waited, by this machine's clock alone: what was true then may mean another attempt now."""
+    said, age = _decoded(body), time.time() - int(name[:20]) / 1e9
+    return canonical({**said, "age": round(age, 3)}) if age >= 1 and isinstance(said, dict) else body
 
 
 def send(

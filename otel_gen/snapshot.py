@@ -18,6 +18,8 @@ from otel_gen.clock import Clock
 from otel_gen.errors import StorageError
 from otel_gen.tree import DOT, beat_age
 
+_JITTER = 10_000_000
+"""Nanoseconds by which the time of one pass of the leader differs from reading to reading."""
 _UNREADABLE = (OSError, StorageError, sqlite3.Error, msgspec.MsgspecError, ValueError, TypeError, LookupError)
 
 
@@ -30,6 +32,7 @@ class Snapshot:
 
     STALE = 1.5  # seconds after which a scrape reads for itself
     FIRST = 2.0  # seconds for which the first numbers are waited for
+    DOUBT = 10.0  # seconds after which a commit that was under way is seen, also where nobody leads any more
     LATE = 2.0  # seconds without a pass after which the leader counts as standing still
 
     def __init__(
@@ -40,6 +43,7 @@ class Snapshot:
         self._gpu = gpu
         self._reading = threading.Lock()
         self._seen: Any = None
+        self._doubtful, self._doubt = False, (0, 0.0)
         self._numbers = Aggregates()
         self._config_hash = ""
         self._beat = self._born = clock.boot()
@@ -73,17 +77,25 @@ class Snapshot:
 
     # --- reading ----------------------------------------------------------------------------------------
     def _read(self) -> None:
+        """Read what is new, and once more a while later: the marks change before their commit can be seen."""
         dot = files.Folder.root(os.path.join(self._path, DOT), create=False)
         try:
             age = beat_age(dot, self._clock)
             self._beat = self._born if age is None else self._clock.boot() - int(age * 1e9)
             self._free = room.space(self._path)
             changed = _marks(dot)
-            if changed != self._seen:
+            new = changed != self._seen
+            if new or (self._doubtful and self._is_over()):
+                self._doubtful, self._doubt = new, (self._beat + _JITTER, time.monotonic() + self.DOUBT)
                 self._take(dot)
                 self._seen = changed
         finally:
             dot.close()
+
+    def _is_over(self) -> bool:
+        """Tell whether a commit that was under way at the last reading can be seen by now."""
+        beat, until = self._doubt
+        return self._beat > beat or time.monotonic() > until
 
     def _take(self, dot: files.Folder) -> None:
         found = index.open_reader(dot)

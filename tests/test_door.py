@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from datetime import datetime
 
 import pytest
 
@@ -107,3 +109,28 @@ def test_a_data_dir_that_cannot_be_used_is_503_and_no_exception(waiting):
 def test_only_this_machine_is_local(waiting, peer):
     assert Door(None).take(HEADERS, peer, b"{}").reason == "only from this machine"
     assert Door(None).take(HEADERS, "::1", b"{}").status == 400
+
+
+@pytest.mark.parametrize(("age", "which"), [(None, 1), (-5.0, 1), (1e300, 1), (3.0, 0)])
+def test_a_verdict_that_waited_to_be_sent_is_for_the_attempt_of_its_time(waiting, age, which):
+    first = submitted(task_id="t")
+    now = time.time() + 5
+    time.sleep(0.05)
+    between = time.time()
+    time.sleep(0.05)
+    attempts = (first, submitted(task_id="t"))
+    door = Door(None, lambda: now)
+    waited = now - between if age == 3.0 else age
+    reply = take({"task_id": "t", "score": 0.8} | ({} if age is None else {"age": waited}), door)
+    assert (reply.status, reply.id) == (200, attempts[which].id)
+    found = settled(waiting)[attempts[which].id]
+    assert found["outcome"] == "accepted"
+    came = datetime.fromisoformat(found["validator_feedback"]["feedback_time"]).timestamp()
+    assert came == pytest.approx(between, abs=0.01) if which == 0 else came >= between
+
+
+def test_a_time_alone_says_nothing(waiting):
+    gen = submitted()
+    assert (
+        take({"id": gen.id, "feedback_time": 1_790_000_000, "age": 3}).reason == "malformed: nothing is said"
+    )

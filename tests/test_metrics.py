@@ -98,6 +98,55 @@ def test_a_validator_is_at_zero_as_soon_as_it_is_seen(world):
         world.step()
 
 
+def test_a_stage_that_was_seen_has_its_failures_at_zero_before_the_first(world):
+    world.worker().start().stage("trellis", 1.0).end()
+    world.step()
+    found = scrape(world)
+    for error in (*sc.ERROR_TYPES, "other"):
+        assert value(found, "gen3d_failures_total", error_type=error, stage="trellis") == 0
+
+
+def test_values_below_zero_leave_a_page_that_every_parser_takes(world):
+    world.worker().start().note(**{sc.CLIP_SCORE: -0.03}).end()
+    world.step()
+    found = scrape(world)
+    assert value(found, "gen3d_clip_score_count", task_type="TEXT-TO-3D") == 1
+    assert value(found, "gen3d_clip_score_sum", task_type="TEXT-TO-3D") == 0
+
+
+@pytest.mark.parametrize("leads", [True, False])
+def test_numbers_that_were_read_while_a_commit_could_not_be_seen_are_read_again(world, monkeypatch, leads):
+    worker, lock = world.worker(), LeaderLock(world.tree.dot)
+    worker.start()
+    world.step()
+    assert lock.take()
+    lock.beat(world.clock.boot())
+    page = snapshot(world)
+    page.refresh()
+    worker.start()
+    world.step(later=1)
+    lock.beat(world.clock.boot())
+    with monkeypatch.context() as patch:  # the files have changed, their commit cannot be seen yet
+        patch.setattr(page, "_take", lambda dot: None)
+        page.refresh()
+    page.refresh()
+    assert page.counters["gen3d_in_flight", ()] == 1
+    world.now += 1
+    if leads:
+        lock.beat(world.clock.boot())
+    else:
+        page._doubt = (page._doubt[0], 0.0)
+    page.refresh()
+    assert page.counters["gen3d_in_flight", ()] == 2
+    read_again: list = []
+    monkeypatch.setattr(page, "_take", read_again.append)
+    world.now += 1
+    lock.beat(world.clock.boot())
+    page.refresh()
+    lock.release()
+    assert read_again == [], "once is enough"
+
+
 def test_labels_come_from_closed_sets_whatever_is_said(world):
     worker = world.worker()
     for at in range(40):

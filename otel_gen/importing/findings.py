@@ -19,6 +19,7 @@ KINDS: Final = {
     "artifact is not what its hash says": LOST,
     "artifact path leads outside": LOST,
     "stands in this data_dir, unreadable": LOST,
+    "finalised after it was imported": LOST,
     "not UTF-8": MENDED,
     "NaN or Infinity": MENDED,
     "null where an object belongs": MENDED,

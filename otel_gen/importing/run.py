@@ -117,7 +117,7 @@ class _Import:
                     _journal(exporter, old, artifacts.attributes(old))
                     new.append(old.id)
                 else:
-                    self.report.note("imported before", old.place)
+                    self.report.note(_known_as(old, before[old.id]), old.place)
                     _journal_late_verdict(exporter, old, before[old.id])
         finally:
             delivered = runtime.close(self._timeout)
@@ -182,6 +182,12 @@ def _journal(exporter: JournalExporter, old: Old, staged: dict[str, Any]) -> Non
     exporter.take(Span(old.id, sc.GENERATION_SPAN, trace, root, "", 0, old.start, old.end, 0, attributes))
     if old.verdict is not None:
         exporter.take(old.verdict)
+
+
+def _known_as(old: Old, row: Delivered) -> str:
+    """Say what a known line is: of one that was imported while it was pending, what came after is not on record."""
+    ended = not old.pending and sc.SAID in old.attributes
+    return "finalised after it was imported" if ended and row.outcome == "unsubmitted" else "imported before"
 
 
 def _journal_late_verdict(exporter: JournalExporter, old: Old, row: Delivered) -> None:

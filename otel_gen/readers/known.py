@@ -28,11 +28,18 @@ class Known:
     """The validator that was named when it began."""
 
 
-def find(root: Folder, generation_id: str | None = None, task_id: str | None = None) -> Known | None:
-    """Find a generation by its id, else the latest submitted attempt at a task; None where nobody knows it."""
+def find(
+    root: Folder, generation_id: str | None = None, task_id: str | None = None, *, at: int | None = None
+) -> Known | None:
+    """Find a generation by its id, else the latest submitted attempt at a task; None where nobody knows it.
+
+    at: wall nanoseconds; attempts that began later count only where there is no other.
+    """
     if generation_id is None:
+        then = time.time_ns() if at is None else at
         under_way = _under_way(root, task_id or "")  # before the records: what leaves here has one
-        return max([*under_way, *_attempts(root, task_id or "")], default=None)
+        found = [*under_way, *_attempts(root, task_id or "", then)]
+        return max([one for one in found if one.start <= then] or found, default=None)
     gen = read_journal(root, generation_id).generations.get(generation_id)
     if is_deleted(root, generation_id):
         return None
@@ -72,10 +79,10 @@ def _delivered(root: Folder, generation_id: str) -> Known | None:
     return None
 
 
-def _attempts(root: Folder, task_id: str) -> list[Known]:
+def _attempts(root: Folder, task_id: str, then: int) -> list[Known]:
     with usable_index(root) as index:
         if index is None:
             records = history.records(root)
             return [_row(from_record(r)) for r in records if r["metadata"].get("task_id") == task_id]
-        rows = [index.delivered(attempt[-1]) for attempt in index.last_attempts(task_id, time.time_ns())]
+        rows = [index.delivered(attempt[-1]) for attempt in index.last_attempts(task_id, then)]
         return [_row(row) for row in rows if row is not None]

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 import pytest
@@ -256,3 +257,21 @@ def as_old(number, row):
         "num_gaussians": int(row["gaussians"]), "file_size_mb": float(row["file_mib"]),
     }  # fmt: skip
     return record
+
+
+def test_what_was_imported_while_it_was_pending_and_is_finalised_since_is_told(tmp_path, data_dir):
+    old = {
+        "metadata": {"generation_id": str(uuid.uuid4()), "timestamp": "2026-10-01T10:00:00Z"},
+        "task": {"task_type": "TEXT-TO-3D", "prompt": "x"},
+        "generation": {"timing": {}, "output": {}, "submission": {}},
+    }
+    source = tmp_path / "old"
+    source.mkdir()
+    (source / "pending_generations.json").write_text(json.dumps({old["metadata"]["generation_id"]: old}))
+    assert import_legacy(source, data_dir).ok
+    assert import_legacy(source, data_dir).ok
+    (source / "pending_generations.json").unlink()
+    old["generation"]["submission"] = {"submitted": True, "submission_time": "2026-10-01T10:00:20Z"}
+    (source / "generation_history.jsonl").write_text(json.dumps(old) + "\n")
+    report = import_legacy(source, data_dir)
+    assert (report.ok, list(report.found)) == (False, ["finalised after it was imported"])

@@ -8,14 +8,18 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 import uuid
 
 import pytest
 
 from otel_gen import remote as module
+from otel_gen.door import MAX_BODY
 from otel_gen.errors import SettingsError
+from otel_gen.events import canonical
 from otel_gen.remote import Remote
+from otel_gen.spool import Spool
 from tests.integrations.server import Served
 from tests.support import AMENDMENTS, lines, until
 
@@ -286,3 +290,45 @@ def test_the_command_line_sends_and_says_what_became_of_it(service, tmp_path):
     assert until(lambda: verdicts(service).get(id_))["score"] == 0.6
     code, found = program(UNKNOWN, "--score", "1", *where, OTEL_GEN_FEEDBACK_KEY=KEY)
     assert (code, found["reason"]) == (1, "refused: unknown generation")
+
+
+@pytest.mark.parametrize("value", [True, 1, "true", "yes", 1.0])
+def test_a_failed_validation_is_sent_however_it_is_said(value):
+    assert module._said(UNKNOWN, {"score": 0.8, "validation_failed": value})["validation_failed"] is True
+    assert "validation_failed" not in module._said(UNKNOWN, {"score": 0.8, "validation_failed": 0})
+
+
+def test_words_that_the_endpoint_would_not_take_are_cut_or_left_out():
+    said = module._said(UNKNOWN, {"score": 1, "cooldown_until": [1], "rejection_reason": "\1" * 5000})
+    assert "cooldown_until" not in said
+    assert 0 < len(canonical(said)) < MAX_BODY
+    assert module._said(UNKNOWN, {"score": 1, "cooldown_until": True}).keys() == {"id", "score"}
+
+
+def test_a_damaged_file_of_the_spool_is_put_aside_and_the_rest_is_sent(service, tmp_path):
+    spool = Spool(tmp_path / "spool")
+    name = spool.put("event-of-0001", bytes(100))
+    spool.close()
+    id_ = submitted(service)
+    with Remote(endpoint(service), KEY, spool=tmp_path / "spool") as remote:
+        assert remote.feedback(id_, score=0.5, validator_uid=57)
+        assert remote.flush()
+        assert remote.spool.refused() == [name]
+        assert "malformed" in remote.spool.why(name)
+    assert until(lambda: verdicts(service).get(id_))["score"] == 0.5
+
+
+def test_what_waited_says_for_how_long_and_a_callers_time_goes_with_it(service, tmp_path, monkeypatch):
+    id_ = submitted(service)
+    real = time.time_ns
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time_ns", lambda: real() - 90 * 10**9)
+        remote = Remote("http://127.0.0.1:9/otel-gen/feedback", KEY, spool=tmp_path / "spool")
+        assert remote.feedback(id_, score=0.5, validator_uid=57, feedback_time=1_790_000_000)
+        remote.close(0)
+    (name,) = Spool(tmp_path / "spool").waiting()
+    body = (tmp_path / "spool" / name).read_bytes()
+    assert json.loads(module._aged(body, name))["age"] == pytest.approx(90, abs=5)
+    with Remote(endpoint(service), KEY, spool=tmp_path / "spool") as again:
+        assert again.flush()
+    assert until(lambda: verdicts(service).get(id_))["feedback_time"].startswith("2026-09-21T")
