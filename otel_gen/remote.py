@@ -6,53 +6,18 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
-from otel_gen import attributes as attrs
-from otel_gen import sanitize
+from otel_gen import message
 from otel_gen.errors import OtelGenError, SettingsError
 from otel_gen.events import canonical
-from otel_gen.feedbacks import is_true, moment_of
-from otel_gen.foreign import valid_id
 from otel_gen.guard import log
 from otel_gen.post import Answer, checked_url, post
 from otel_gen.signing import key_bytes
 from otel_gen.spool import Spool
 from otel_gen.threads import started
 
-_LONGEST_REASON = 8192
-
-
-def _scalar(value: Any) -> int | float | str | None:
-    plain = sanitize.clean(value, limit=256)
-    return plain if isinstance(plain, (int, float, str)) and not isinstance(plain, bool) else None
-
-
-def _reason(value: Any) -> str | None:
-    """Take a text that is not long either once it is written as JSON."""
-    text = sanitize.text(value, 4096)
-    while text and len(canonical(text)) > _LONGEST_REASON:
-        text = text[: len(text) // 2]
-    return text
-
-
-FIELDS: dict[str, Callable[[Any], Any]] = {
-    "validator_uid": sanitize.uid,
-    "validation_failed": lambda value: is_true(value) or None,
-    "feedback_time": lambda value: moment_of(value) / 1e9 or None,
-    "average_fidelity_score": sanitize.number,
-    "cooldown_until": _scalar,
-    "generations_within_the_window": sanitize.number,
-    "current_duel_rating": sanitize.number,
-    "current_miner_reward": sanitize.number,
-    "rejection_reason": _reason,
-}
-"""What is sent beside the scores, each in the form that the endpoint takes."""
-_SCORES = ("score", "task_fidelity_score")
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0
 
 
@@ -101,7 +66,7 @@ class Remote:
         It waits for this machine's disk (milliseconds), never for the network; never raises.
         """
         event_id = uuid.uuid4().hex
-        said = _said(id, keywords)
+        said = message.said(id, keywords)
         if said is None or self._closed:
             return Kept(event_id, "malformed id" if said is None else "closed")
         try:
@@ -200,16 +165,16 @@ class Remote:
         for name in self.spool.waiting():
             left = until - time.monotonic()
             body = self.spool.get(name) if left > 0 and not self._closed else None
-            if body is None or (held and _whom(body) in held):
+            if body is None or (held and message.whom(body) in held):
                 continue
-            answer = post(self._url, self._key, _aged(body, name), min(self._timeout, left))
+            answer = post(self._url, self._key, message.aged(body, name), min(self._timeout, left))
             self._last = answer.reason
             if not answer.reached:
                 break
             if self._deal_with(name, body, answer):
                 dealt_with += 1
             else:
-                held.add(_whom(body))
+                held.add(message.whom(body))
         return dealt_with
 
     def _deal_with(self, name: str, body: bytes, answer: Answer) -> bool:
@@ -217,7 +182,7 @@ class Remote:
             self.spool.acknowledged(name)
             self._warned.clear()
         elif answer.final:
-            why = canonical({"reason": answer.reason, "url": self._url, "feedback": _decoded(body)})
+            why = canonical({"reason": answer.reason, "url": self._url, "feedback": message.decoded(body)})
             self.spool.refuse(name, why)
             log.warning(
                 "otel_gen: feedback was refused: %s; it is kept in %s/refused", answer.reason, self.spool.path
@@ -226,26 +191,6 @@ class Remote:
             self._warned.add(answer.reason)
             log.warning("otel_gen: feedback waits in %s: %s", self.spool.path, answer.reason)
         return answer.ok or answer.final
-
-
-def _decoded(body: bytes) -> Any:
-    """Read what a file of the spool says; as text where the file is damaged."""
-    try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return body.decode("utf-8", "replace")
-
-
-def _whom(body: bytes) -> str:
-    """Name whom a feedback is for."""
-    said = _decoded(body)
-    return str(said.get("id") or said.get("task_id")) if isinstance(said, dict) else ""
-
-
-def _aged(body: bytes, name: str) -> bytes:
-    """Say how long it waited, by this machine's clock alone: what was true then may mean another attempt now."""
-    said, age = _decoded(body), time.time() - int(name[:20]) / 1e9
-    return canonical({**said, "age": round(age, 3)}) if age >= 1 and isinstance(said, dict) else body
 
 
 def send(
@@ -270,24 +215,6 @@ def send(
         return kept
     finally:
         remote.close(0)
-
-
-def _said(id_: Any, keywords: dict[str, Any]) -> dict[str, Any] | None:
-    """Make the body of what a caller gave, sanitised; None for a malformed id."""
-    task_id = attrs.task_id(keywords.get("task_id"))
-    if id_ is None and task_id is None:
-        return None
-    said: dict[str, Any] = (
-        {"task_id": task_id} if id_ is None else {"id": (sanitize.text(id_, 64) or "").lower()}
-    )
-    if id_ is not None and not valid_id(said["id"]):
-        return None
-    for name in _SCORES:
-        if keywords.get(name) is not None:
-            score = sanitize.score(keywords[name])
-            said[name] = "no number" if score is None else score
-    plain = {name: take(keywords.get(name)) for name, take in FIELDS.items()}
-    return said | {name: value for name, value in plain.items() if value is not None}
 
 
 __all__ = ["Kept", "Remote", "SettingsError", "send"]

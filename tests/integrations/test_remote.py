@@ -14,6 +14,7 @@ import uuid
 
 import pytest
 
+from otel_gen import message
 from otel_gen import remote as module
 from otel_gen.door import MAX_BODY
 from otel_gen.errors import SettingsError
@@ -294,15 +295,15 @@ def test_the_command_line_sends_and_says_what_became_of_it(service, tmp_path):
 
 @pytest.mark.parametrize("value", [True, 1, "true", "yes", 1.0])
 def test_a_failed_validation_is_sent_however_it_is_said(value):
-    assert module._said(UNKNOWN, {"score": 0.8, "validation_failed": value})["validation_failed"] is True
-    assert "validation_failed" not in module._said(UNKNOWN, {"score": 0.8, "validation_failed": 0})
+    assert message.said(UNKNOWN, {"score": 0.8, "validation_failed": value})["validation_failed"] is True
+    assert "validation_failed" not in message.said(UNKNOWN, {"score": 0.8, "validation_failed": 0})
 
 
 def test_words_that_the_endpoint_would_not_take_are_cut_or_left_out():
-    said = module._said(UNKNOWN, {"score": 1, "cooldown_until": [1], "rejection_reason": "\1" * 5000})
+    said = message.said(UNKNOWN, {"score": 1, "cooldown_until": [1], "rejection_reason": "\1" * 5000})
     assert "cooldown_until" not in said
     assert 0 < len(canonical(said)) < MAX_BODY
-    assert module._said(UNKNOWN, {"score": 1, "cooldown_until": True}).keys() == {"id", "score"}
+    assert message.said(UNKNOWN, {"score": 1, "cooldown_until": True}).keys() == {"id", "score"}
 
 
 def test_a_damaged_file_of_the_spool_is_put_aside_and_the_rest_is_sent(service, tmp_path):
@@ -328,7 +329,7 @@ def test_what_waited_says_for_how_long_and_a_callers_time_goes_with_it(service, 
         remote.close(0)
     (name,) = Spool(tmp_path / "spool").waiting()
     body = (tmp_path / "spool" / name).read_bytes()
-    assert json.loads(module._aged(body, name))["age"] == pytest.approx(90, abs=5)
+    assert json.loads(message.aged(body, name))["age"] == pytest.approx(90, abs=5)
     with Remote(endpoint(service), KEY, spool=tmp_path / "spool") as again:
         assert again.flush()
     assert until(lambda: verdicts(service).get(id_))["feedback_time"].startswith("2026-09-21T")
