@@ -38,7 +38,8 @@ class JournalExporter(SpanExporter):
         A root that is too large for a frame leaves out what stands in the journal already.
         """
         event = Span(attributes[sc.GENERATION_ID], name, *ids, start, end, boot, attributes)
-        payload, stage = encode(event), sc.STAGE_NAME in attributes
+        stage = sc.STAGE_NAME in attributes
+        payload = encode(event)
         if len(payload) > _ROOM:
             payload = bounded(event) if stage else encode(_partial(event))
         return self.journal.append(payload, sheddable=stage)

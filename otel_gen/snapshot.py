@@ -43,7 +43,8 @@ class Snapshot:
         self._gpu = gpu
         self._reading = threading.Lock()
         self._seen: Any = None
-        self._doubtful, self._doubt = False, (0, 0.0)
+        self._doubt: tuple[int, float] | None = None
+        """Of a reading that may have come too early: the pass, or the time, after which it is done again."""
         self._numbers = Aggregates()
         self._config_hash = ""
         self._beat = self._born = clock.boot()
@@ -85,15 +86,17 @@ class Snapshot:
             self._free = room.space(self._path)
             changed = _marks(dot)
             new = changed != self._seen
-            if new or (self._doubtful and self._is_over()):
-                self._doubtful, self._doubt = new, (self._beat + _JITTER, time.monotonic() + self.DOUBT)
+            if new or self._is_due_again():
+                self._doubt = (self._beat + _JITTER, time.monotonic() + self.DOUBT) if new else None
                 self._take(dot)
                 self._seen = changed
         finally:
             dot.close()
 
-    def _is_over(self) -> bool:
+    def _is_due_again(self) -> bool:
         """Tell whether a commit that was under way at the last reading can be seen by now."""
+        if self._doubt is None:
+            return False
         beat, until = self._doubt
         return self._beat > beat or time.monotonic() > until
 
