@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Protocol
+
+
+class Begun(Protocol):
+    """What may be announced."""
+
+    def begun(self) -> bytes:
+        """Encode the event; called on the syncer's thread."""
+        ...
 
 
 class Announced:
@@ -16,20 +25,18 @@ class Announced:
 
     def __init__(self, ring: Callable[[], None]) -> None:
         self._ring = ring
-        self._standing: dict[object, Callable[[], bytes]] = {}
-        self._seen: set[object] = set()
+        self._standing: set[Begun] = set()
+        self._seen: set[Begun] = set()
         self._ticks = 0
+        self.withdraw: Callable[[Begun], None] = self._standing.discard
+        """Take an announcement back: the thing itself is journalled."""
 
-    def add(self, what: object, event: Callable[[], bytes]) -> None:
-        """Have an event journalled, made on the syncer's thread, unless it is withdrawn within a tick or two."""
-        self._standing[what] = event
+    def add(self, what: Begun) -> None:
+        """Have its event journalled, unless it is withdrawn within a tick or two."""
+        self._standing.add(what)
         if not self._ticks:
             self._ticks = self.CALM
             self._ring()
-
-    def withdraw(self, what: object) -> None:
-        """Take an announcement back: the thing itself is journalled."""
-        self._standing.pop(what, None)
 
     def pause(self, idle: float) -> float:
         """Tell how long the syncer may sleep; `idle` where nothing was announced for a while."""
@@ -37,11 +44,13 @@ class Announced:
             self._ticks = self.CALM
         return self.TICK if self._ticks else idle
 
-    def due(self) -> Iterator[Callable[[], bytes]]:
+    def due(self) -> Iterator[Begun]:
         """Take, one by one, what was announced before the last tick and still stands."""
         self._ticks = max(self._ticks - 1, 0)
-        standing = dict(self._standing)
-        for what in self._seen & standing.keys():
-            if self._standing.pop(what, None) is not None:
-                yield standing[what]
-        self._seen = set(self._standing)
+        for what in self._seen & self._standing:
+            try:
+                self._standing.remove(what)
+            except KeyError:
+                continue  # withdrawn meanwhile
+            yield what
+        self._seen = self._standing.copy()

@@ -44,28 +44,26 @@ def config_attributes(config: Any) -> Attributes:
     """Describe the miner's settings in force, with their hash."""
     if config is None:
         return {}
-    return _config_of(_plain_json(config) or structured(config).encode())
+    written = _plain_json(config)
+    found = _config_of(written) if written is not None and len(written) <= _MAX_CUSTOM else None
+    return found or _described(structured(config))
 
 
 def _plain_json(config: Any) -> bytes | None:
-    """Write a small dict at once where the sanitiser would change nothing; None where it has to look."""
-    if type(config) is not dict or not 0 < len(config) <= _FEW:
-        return None
-    if not (_TEXT.issuperset(map(type, config)) and _SCALARS.issuperset(map(type, config.values()))):
-        return None
-    texts = [value for value in config.values() if type(value) is str]
-    if max(map(len, config)) > _SHORT or sum(map(len, texts)) > _MAX_CUSTOM:
+    """Write a small dict of scalars as it is; None where the sanitiser has to look first."""
+    if type(config) is not dict or not len(config) <= _FEW:
         return None
     try:
-        written = canonical(config)
-    except (ValueError, OverflowError):  # half a surrogate pair, an integer of more than 64 bits
+        if _TEXT.issuperset(map(type, config)) and _SCALARS.issuperset(map(type, config.values())):
+            return canonical(config)
+    except Exception:  # noqa: BLE001 - half a surrogate pair, more than 64 bits, a class that has no hash
         return None
-    return written if written.isascii() and not _HUGE.search(written) else None
+    return None
 
 
 _TEXT, _SCALARS = frozenset((str,)), frozenset((str, int, float, bool))
-_HUGE = re.compile(rb"[0-9]{19}")
-"""What may be an integer beyond 64 bits with a sign."""
+_ODD = re.compile(rb'[0-9]{19}|[^"]{129}":|\\')
+"""What may be an integer beyond 64 bits with a sign, a key that is too long, and what is escaped."""
 
 
 def whole(value: Any, least: int = 0, most: int = INT64_MAX) -> int | None:
@@ -78,8 +76,13 @@ def whole(value: Any, least: int = 0, most: int = INT64_MAX) -> int | None:
 
 
 @lru_cache(maxsize=64)
-def _config_of(canonical_json: bytes) -> Attributes:
-    encoded = canonical_json.decode()
+def _config_of(written: bytes) -> Attributes | None:
+    """Describe settings that are written already; None where the sanitiser would change something."""
+    plain = written.isascii() and not _ODD.search(written)
+    return _described(written.decode()) if plain else None
+
+
+def _described(encoded: str) -> Attributes:
     return {
         sc.MINER_CONFIG: encoded,
         sc.MINER_CONFIG_HASH: f"sha256:{hashlib.sha256(encoded.encode()).hexdigest()}",

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from pathlib import PurePath
 from typing import Any
 
+from opentelemetry.trace import SpanContext
+
 from otel_gen import attributes as attrs
 from otel_gen import semconv as sc
 from otel_gen import tracing
 from otel_gen.clock import Clock
-from otel_gen.events import SpanIds
 from otel_gen.exporter import JournalExporter
 from otel_gen.gpu import Gpu
 from otel_gen.guard import Faults
@@ -21,6 +22,7 @@ from otel_gen.journal import Journal
 from otel_gen.settings import Settings
 from otel_gen.shown import everything, filtered, marked
 from otel_gen.stager import Stager
+from otel_gen.tracing import Standing
 
 _REMEMBERED = 4096
 _KINDS: dict[str, Callable[[bytes], tuple[str, str]]] = {
@@ -58,18 +60,18 @@ class Capture:
         self.marked = everything if whole else marked
         """Choose what they may show at their begin: also that it is not everything."""
         self._inspect = inspect
-        self._ids: OrderedDict[str, SpanIds] = OrderedDict()
+        self._spans: OrderedDict[str, SpanContext | Standing] = OrderedDict()
 
-    def remember(self, generation_id: str, ids: SpanIds) -> None:
-        """Keep the ids of a generation's span, so that its feedback can be linked; bounded."""
-        self._ids[generation_id] = ids
-        if len(self._ids) > _REMEMBERED:
-            self._ids.popitem(last=False)
+    def remember(self, generation_id: str, span: SpanContext | Standing) -> None:
+        """Keep the context of a generation's span, or what gives it, so that its feedback can be linked; bounded."""
+        self._spans[generation_id] = span
+        if len(self._spans) > _REMEMBERED:
+            self._spans.popitem(last=False)
 
-    def context_of(self, generation_id: str) -> Any:
+    def context_of(self, generation_id: str) -> SpanContext | None:
         """Find the span context of a generation of this process; None where it is not known (any more)."""
-        ids = self._ids.get(generation_id)
-        return None if ids is None else tracing.context_of(ids)
+        found = self._spans.get(generation_id)
+        return found.get_span_context() if isinstance(found, Standing) else found
 
     def close(self) -> None:
         """Take no more, after the last words."""

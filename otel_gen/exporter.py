@@ -37,12 +37,15 @@ class JournalExporter(SpanExporter):
         It is what `export` makes of a ReadableSpan with these members; building that costs 3 us a span.
         A root that is too large for a frame leaves out what stands in the journal already.
         """
-        event = Span(attributes[sc.GENERATION_ID], name, *ids, start, end, boot, attributes)
+        trace_id, own, parent, flags = ids
+        event = Span(
+            attributes[sc.GENERATION_ID], name, trace_id, own, parent, flags, start, end, boot, attributes
+        )
         stage = sc.STAGE_NAME in attributes
         payload = encode(event)
         if len(payload) > _ROOM:
             payload = bounded(event) if stage else encode(_partial(event))
-        return self.journal.append(payload, sheddable=stage)
+        return self.journal.append(payload, stage)
 
     def take(self, event: Span | Feedback) -> int:
         """Journal what a span says; returns its ticket."""

@@ -59,7 +59,8 @@ class Generation(Handing, Waiting):
         context = tracing.current_context()
         self.begin_span(sc.GENERATION_SPAN, context, tracing.current_span(context), None)
         self.append(Started(self.id, self.start_wall, self.start_boot, *self.ids, attributes))
-        self.capture.remember(self.id, self.ids)
+        span: Any = self.span
+        self.capture.remember(self.id, span.get_span_context() if self.own else span)
         if image is not None:
             self._stage_job("image", image.source, image.size, mutable=image.mutable)
 

@@ -56,7 +56,7 @@ class Journal:
         """Called by the syncer before its first cycle, and again until nothing is raised."""
 
     # --- what callers do ---------------------------------------------------------------------------
-    def append(self, payload: bytes, *, sheddable: bool = False) -> int:
+    def append(self, payload: bytes, sheddable: bool = False) -> int:
         """Take an event; returns its ticket. Never raises, never waits for more than one write."""
         with self._lock:
             if self._closed:
@@ -187,8 +187,8 @@ class Journal:
             synced = self._rescue(0)
         else:
             synced = self._sync() if self._wanted > self._synced or self._stalled else True
-        for begun in self.announced.due():
-            self.append(begun(), sheddable=True)
+        for what in self.announced.due():
+            self.append(what.begun(), True)
         self._flush_counts()
         if self._drain() and synced:
             self._stalled = False

@@ -145,7 +145,6 @@ def _before(var: Token[Scope | None]) -> Scope | None:
 def new_id(wall: int) -> str:
     """Make a UUID version 7: ids sort by time; the random bits start anew from the kernel in a forked child."""
     ms, bits = wall // 1_000_000, tracing.random_bits(74)
-    return (
-        f"{ms >> 16 & 0xFFFFFFFF:08x}-{ms & 0xFFFF:04x}-7{bits >> 62:03x}"
-        f"-{0x8000 | bits >> 48 & 0x3FFF:04x}-{bits & 0xFFFFFFFFFFFF:012x}"
-    )
+    return "%08x-%04x-7%03x-%04x-%012x" % (  # noqa: UP031 - two thirds of what an f-string takes for these
+        ms >> 16 & 0xFFFFFFFF, ms & 0xFFFF, bits >> 62, 0x8000 | bits >> 48 & 0x3FFF, bits & 0xFFFFFFFFFFFF,
+    )  # fmt: skip

@@ -61,8 +61,8 @@ class Stage(Scope):
     def __init__(self, generation: Any, name: Any, attributes: dict[str, Any]) -> None:
         """`generation`: the one that this is a step of; None: that which is current on entry."""
         self._given = generation, name, attributes
-        self._unused = [True]
-        """Empty once entered; what empties it is sure to be the first, whatever other threads do."""
+        self._unused = True
+        """Deleted by the entry; what deletes it is sure to be the first, whatever other threads do."""
         self._again: list[Any] = []
         """The handles of further entries that are open, the last one last."""
         self.context = self._var = self._token = None
@@ -112,11 +112,9 @@ class Stage(Scope):
     def begin(self) -> Any:
         """Open it and give its handle, not attached yet; NOTHING where nothing is recorded. Never raises."""
         try:
-            self._unused.pop()
-        except IndexError:
-            handle = self._fresh().begin()
-            self._again.append(handle)
-            return handle
+            del self._unused
+        except AttributeError:
+            return self._begin_again()
         generation, name, attributes = self._given
         if generation is None:
             generation = current_generation()
@@ -137,12 +135,17 @@ class Stage(Scope):
             else:
                 context, parent, above = self._stand(scope, context)
             self.begin_span(span_name, context, parent, above)
-            capture.journal.announced.add(self, self._begun)
+            capture.journal.announced.add(self)
             if capture.gpu is not None:
                 self._peaks = capture.gpu.begin()
         except Exception as error:  # noqa: BLE001 - the capture guard, without a call: each stage comes by
             self.faults.report("the begin of a stage", error)
         return NOTHING if self.context is None else self
+
+    def _begin_again(self) -> Any:
+        handle = self._fresh().begin()
+        self._again.append(handle)
+        return handle
 
     def _stand(self, scope: Scope | None, context: Any) -> tuple[Any, Any, SpanIds | None]:
         """Choose context, parent and its ids: what is current inside this generation, else its root span."""
@@ -155,7 +158,7 @@ class Stage(Scope):
                 return context, parent, None
         return tracing.within(root.span, context), root.span, root.ids
 
-    def _begun(self) -> bytes:
+    def begun(self) -> bytes:
         """Encode that the stage began, on the syncer's thread, for a stage that runs for long."""
         known = dict(self._attributes)  # the application may set more meanwhile
         shown = {key: value for key, value in known.items() if key not in _STAGE_OWN}
@@ -219,7 +222,7 @@ class stage(Stage):  # noqa: N801 - reads as the statement that it is
 
     def __init__(self, name: str = "", /, **attributes: Any) -> None:
         super().__init__(None, name or attributes.pop("name", ""), attributes)
-        self._unused.clear()
+        del self._unused
 
 
 stages_open_as(Stage)

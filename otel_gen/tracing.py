@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
 
@@ -106,7 +107,7 @@ class Tracing:
             except Exception as error:  # noqa: BLE001 - a neighbour's processor may raise; its span is not ours to lose
                 raise_a_signals(error)
                 return _standing(above, parent)
-            span_id = f"{own:016x}"
+            span_id = "%016x" % own  # noqa: UP031 - half of what an f-string takes
             if valid and span_id != above[1]:  # not nothing, and not the parent's
                 return span, True, (_trace_hex(trace_id), span_id, above[1], flags & 1)
         return _standing(above, parent)
@@ -197,11 +198,14 @@ Context, put = otel_context.Context, dict.__setitem__
 
 
 _runtime: Any = getattr(otel_context, "_RUNTIME_CONTEXT", None)
-_usual = type(_runtime) is ContextVarsRuntimeContext
-attach = _runtime.attach if _usual else otel_context.attach
-reset = _runtime.detach if _usual else otel_context.detach
-current_context = _runtime.get_current if _usual else otel_context.get_current
-"""What the API's functions of the same names call, where that is the usual one; three calls less at every span."""
+_variable: Any = (
+    getattr(_runtime, "_current_context", None) if type(_runtime) is ContextVarsRuntimeContext else None
+)
+_usual = isinstance(_variable, ContextVar)
+attach = _variable.set if _usual else otel_context.attach
+reset = _variable.reset if _usual else otel_context.detach
+current_context = _variable.get if _usual else otel_context.get_current
+"""What the API's functions come to, where its context is kept in the usual way; six calls less at every span."""
 detach = otel_context.detach
 """Unlike `reset` it never raises: not where a block is left in another context than it was entered in."""
 current_span = trace.get_current_span

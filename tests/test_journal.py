@@ -214,18 +214,26 @@ def test_what_an_announced_stage_breaks_does_not_keep_close_from_sealing(place):
     journal.append(note(1))
     until(lambda: journal.chain.spare)
     journal.announced.TICK = journal.IDLE = 30.0
-    journal.announced._seen = {"x"}
-    journal.announced.add("x", lambda: 1 / 0)
+    broken = Announcement("x")
+    broken.begun = lambda: 1 / 0
+    journal.announced._seen = {broken}
+    journal.announced.add(broken)
     journal.close()
     assert [source.closed for source in sealed_frames(place)] == [True]
 
 
 # --- announcements -----------------------------------------------------------------------------------------
+class Announcement:
+    def __init__(self, name):
+        self.begun = lambda: events.encode(Began("g", "s", "p", name, 1))
+
+
 def test_a_stage_announced_and_withdrawn_writes_nothing(place):
     journal = place.journal()
-    for n in range(200):
-        journal.announced.add(n, lambda: events.encode(Began("g", "s", "p", "quick", 1)))
-        journal.announced.withdraw(n)
+    for _ in range(200):
+        quick = Announcement("quick")
+        journal.announced.add(quick)
+        journal.announced.withdraw(quick)
     last = journal.append(note(1))
     assert journal.wait(last, 30)
     journal.close()
@@ -236,10 +244,11 @@ def test_a_stage_announced_and_withdrawn_writes_nothing(place):
 def test_a_stage_that_stands_for_two_ticks_is_journalled_as_begun_once(place):
     journal = place.journal()
     journal.append(note(1))
-    journal.announced.add("a", lambda: events.encode(Began("g", "s", "p", "slow", 1)))
+    slow = Announcement("slow")
+    journal.announced.add(slow)
     (begun,) = until(lambda: place.read(Began))
     assert begun.name == "slow"
-    journal.announced.withdraw("a")
+    journal.announced.withdraw(slow)
     journal.close()
     assert len(place.read(Began)) == 1
 
