@@ -6,7 +6,6 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from math import isfinite
 from typing import Any
 
 from otel_gen import sanitize
@@ -115,7 +114,7 @@ def prompt_text(value: Any) -> Attributes:
     if found is None:
         return {sc.PROMPT_LENGTH: len(value) if type(value) in (bytes, bytearray) else 0}
     attributes: Attributes = {sc.PROMPT: found, sc.PROMPT_LENGTH: str.__len__(value)}
-    return attributes | marked_cut(value, found)
+    return attributes if len(found) == attributes[sc.PROMPT_LENGTH] else attributes | {sc.TRUNCATED: True}
 
 
 def caption(task_type: Any, prompt: Any, length: int) -> Attributes:
@@ -152,12 +151,8 @@ def custom(keywords: Mapping[str, Any]) -> Attributes:
         if not key:
             continue
         kind = type(value)
-        if (
-            (kind is int and INT64_MIN <= value <= INT64_MAX)
-            or kind is bool
-            or (kind is float and isfinite(value))
-        ):
-            found[key] = value
+        if (kind is int or kind is float or kind is bool) and INT64_MIN <= value <= INT64_MAX:
+            found[key] = value  # neither infinite nor no number
             continue
         plain = sanitize.clean(value, limit=_MAX_CUSTOM)
         if isinstance(plain, (str, int, float)):

@@ -23,7 +23,8 @@ class Handing(Scope):
     end_wall: int
 
     def __init__(self, capture: Capture, attributes: dict[str, Any]) -> None:
-        super().__init__(capture, attributes)
+        self.capture, self._attributes, self._later = capture, attributes, {}
+        self.context = self._token = self._var = None
         self._lock = threading.RLock()
         self.jobs: list[Job] = []
         # attributes that nobody said -> the kind of the artifact that shows them

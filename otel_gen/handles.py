@@ -155,7 +155,7 @@ class Generation(Handing, Waiting):
             if error is not None:
                 stage = self._failed_in[1] if self._failed_in and self._failed_in[0] is error else None
                 self.keep(words.raised(describe(error), stage, self._attributes))
-            pending = [job.kind for job in self.jobs if not job.complete]
+            pending = [job.kind for job in self.jobs if not job.complete] if self.jobs else []
             if pending:
                 self.keep({sc.PENDING: ",".join(pending)})
             self.end_wall = self.end_time()

@@ -50,16 +50,14 @@ class Scope:
         "start_wall",
     )
 
+    capture: Capture
     generation: Generation
     ids: SpanIds
-
-    def __init__(self, capture: Capture, attributes: dict[str, Any]) -> None:
-        self.capture = capture
-        self._attributes = attributes
-        self._later: dict[str, Any] = {}
-        self.context: Any = None
-        self._token: Any = None
-        self._var: Token[Scope | None] | None = None
+    context: Any
+    _attributes: dict[str, Any]
+    _later: dict[str, Any]
+    _token: Any
+    _var: Token[Scope | None] | None
 
     @property
     def faults(self) -> Faults:
@@ -105,8 +103,8 @@ class Scope:
     def begin_span(self, name: str, context: Any, parent: Any, above: SpanIds | None) -> None:
         """Start the application's span and take its ids; `above` are its parent's where they are known."""
         capture = self.capture
-        clock = capture.clock
-        self.start_wall, self.start_boot = clock.wall(), clock.boot()
+        wall, boot = capture.clock.wall, capture.clock.boot
+        self.start_wall, self.start_boot = wall(), boot()
         self.span, self.own, self.ids = capture.tracing.start(
             name, capture.marked, self._attributes, context, parent, above, self.start_wall
         )

@@ -182,7 +182,8 @@ class Stage(Scope):
                 self._fail(error)
             if self._peaks is not None:
                 self._watched(self._peaks)
-            end = self.start_wall + max(capture.clock.boot() - self.start_boot, 0)
+            boot = capture.clock.boot
+            end = self.start_wall + max(boot() - self.start_boot, 0)
             ticket = capture.exporter.own(
                 self.name, self.ids, self._attributes, self.start_wall, end, self.start_boot
             )

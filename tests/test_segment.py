@@ -217,11 +217,48 @@ def test_short_writes_are_gone_on_with(place, monkeypatch):
     writer.close()
 
 
-def test_a_segment_without_room_leaves_no_file_behind(place, monkeypatch):
+def no_splice(*_):
+    raise OSError(22, "this kernel does not read /dev/zero so")
+
+
+def some_only(out, zeros, _, size, real=os.sendfile):
+    return real(out, zeros, None, 5000)
+
+
+@pytest.mark.parametrize("sendfile", [no_splice, some_only])
+def test_a_segment_without_room_leaves_no_file_behind(place, monkeypatch, sendfile):
+    monkeypatch.setattr("otel_gen.segment.os.sendfile", sendfile)
     monkeypatch.setattr("otel_gen.segment.os.pwrite", lambda fd, data, at: 0)
     with pytest.raises(OSError, match="no room"):
-        Writer(place, "name", 4096)
+        Writer(place, "name", 1 << 18)
     assert place.names() == []
+
+
+@pytest.mark.parametrize("sendfile", [os.sendfile, no_splice, some_only])
+def test_a_new_segment_has_all_its_zeros_and_blocks_whatever_the_kernel_can(place, monkeypatch, sendfile):
+    monkeypatch.setattr("otel_gen.segment.os.sendfile", sendfile)
+    size = (1 << 18) + 100
+    writer = Writer(place, "name", size)
+    found = os.fstat(writer.fd)
+    assert os.pread(writer.fd, size + 1, 0) == bytes(size)
+    assert (found.st_size, found.st_blocks * 512 >= size) == (size, True)
+    writer.put(1, b"at the beginning")
+    assert list(writer.frames(0, writer.offset)) == [(1, b"at the beginning")]
+    writer.abandon()
+
+
+def test_a_segment_asks_for_no_zeros_where_the_device_is_missing(place, monkeypatch):
+    real = os.open
+
+    def without(path, *rest, **more):
+        if path == "/dev/zero":
+            raise FileNotFoundError(path)
+        return real(path, *rest, **more)
+
+    monkeypatch.setattr("otel_gen.segment.os.open", without)
+    writer = Writer(place, "name", 1 << 17)
+    assert os.fstat(writer.fd).st_size == 1 << 17
+    writer.abandon()
 
 
 def test_a_segment_is_seen_under_its_name_only_once_it_is_published(place):

@@ -188,6 +188,32 @@ ssize_t write(int fd, const void *data, size_t n) {
 PWRITE(pwrite)
 PWRITE(pwrite64)
 
+/* Writes from another file at the own position; what was written is read back for the log. */
+#define SENDFILE(name)                                                                       \
+  ssize_t name(int fd, int from, off_t *at, size_t n) {                                      \
+    REAL(ssize_t, #name, int, int, off_t *, size_t);                                         \
+    enum fate fate = under_fd(fd) ? hit(#name, WRITE) : PASS;                                \
+    if (fate == FAIL) return -1;                                                             \
+    if (fate == DIE_FIRST) die();                                                            \
+    if (fate == RECORD) pthread_mutex_lock(&order);                                          \
+    ssize_t done = real(fd, from, at, (fate == HALF && n > 1) || fate == DIE_HALF ? n / 2 : n); \
+    if (fate == DIE_HALF || fate == DIE_AFTER) die();                                        \
+    if (fate == RECORD) {                                                                    \
+      if (done > 0) note_sent(fd, done);                                                     \
+      pthread_mutex_unlock(&order);                                                          \
+    }                                                                                        \
+    return done;                                                                             \
+  }
+static void note_sent(int fd, size_t n) {
+  off_t start = lseek(fd, 0, SEEK_CUR) - n;
+  char *data = malloc(n);
+  if (!data || pread(fd, data, n, start) != (ssize_t)n) abort();
+  note('w', node_of(fd), start, 0, NULL, NULL, data, n);
+  free(data);
+}
+SENDFILE(sendfile)
+SENDFILE(sendfile64)
+
 /* What a sync covers is what was written before it began; it counts from when it has returned. */
 #define SYNC_CALL(name)                                                                      \
   int name(int fd) {                                                                         \
