@@ -24,7 +24,7 @@ from otel_gen.shown import everything, filtered, marked
 from otel_gen.stager import Stager
 from otel_gen.tracing import Standing
 
-_REMEMBERED = 4096
+_REMEMBERED = 1024
 _KINDS: dict[str, Callable[[bytes], tuple[str, str]]] = {
     "ply": lambda _: ("ply", "application/x-ply"),
     "spz": lambda _: ("spz", "application/x-spz"),

@@ -78,7 +78,7 @@ def event(generation_id: Any, keywords: dict[str, Any], wall: int, boot: int) ->
         task = attrs.task_id(task_id) or ""
     if not (task or valid_id(known)):
         return None
-    moment = moment_of(keywords.pop("feedback_time", None))
+    moment = moment_of(keywords.pop("feedback_time")) if "feedback_time" in keywords else 0
     given = keywords.pop("score", None)
     given = keywords.get("task_fidelity_score") if given is None else given
     failed = "validation_failed" in keywords and is_true(keywords["validation_failed"])
@@ -143,18 +143,12 @@ def show(capture: Capture, found: Feedback, ticket: int) -> None:
     """Show a feedback to the application's pipeline: a span of its own, linked, and the evaluation event."""
     try:
         if capture.tracing.tracer is not None:
-            _show(capture, found, f"{capture.journal.worker}-{ticket}")
+            shown = capture.marked(feedback_attributes(found, f"{capture.journal.worker}-{ticket}"))
+            capture.tracing.tell(sc.FEEDBACK_SPAN, shown, found.wall, capture.context_of(found.id))
         if found.said and tracing.logs_wanted():
             _evaluation(found, capture.context_of(found.id))
     except Exception as error:  # noqa: BLE001 - it is journalled; what a neighbour does is not its fault
         capture.faults.report("feedback span", error)
-
-
-def _show(capture: Capture, found: Feedback, event_id: str) -> None:
-    shown = capture.marked(feedback_attributes(found, event_id))
-    span = capture.tracing.own_span(sc.FEEDBACK_SPAN, shown, found.wall, capture.context_of(found.id))
-    if span is not None:
-        tracing.end(span, None, found.wall, None)
 
 
 def _evaluation(found: Feedback, context: Any) -> None:

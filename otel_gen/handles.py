@@ -58,7 +58,10 @@ class Generation(Handing, Waiting):
         attributes = self._attributes
         context = tracing.current_context()
         self.begin_span(sc.GENERATION_SPAN, context, tracing.current_span(context), None)
-        self.append(Started(self.id, self.start_wall, self.start_boot, *self.ids, attributes))
+        trace_id, own, parent, flags = self.ids
+        self.append(
+            Started(self.id, self.start_wall, self.start_boot, trace_id, own, parent, flags, attributes)
+        )
         span: Any = self.span
         self.capture.remember(self.id, span.get_span_context() if self.own else span)
         if image is not None:

@@ -10,7 +10,7 @@ from typing import Any
 
 WANTED = 0.0001
 """Seconds after which a write that gave the lock up had to wait for it."""
-IN_A_ROW = 2
+IN_A_ROW = 3
 """Writes that had to wait, one after the other, after which the lock is kept: a busy thread, not a short burst."""
 KEEP = 10.0
 """Seconds for which it is kept then."""

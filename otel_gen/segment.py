@@ -36,7 +36,7 @@ _OVERHEAD = HEAD_SIZE + SEALED_ROOM
 _ZEROS = bytes(1 << 16)
 """Written, not only reserved: later frames meet pages that exist, and fdatasync has no extents to convert.
 
-In small pieces: where one of 1 MB makes one large folio, each later write to it takes twice as long.
+In small pieces, as sendfile does: where one of 1 MB makes one large folio, each later write to it takes twice as long.
 """
 
 

@@ -56,11 +56,11 @@ def test_both_ways_write_the_same_bytes(file, kept, monkeypatch):
     assert os.pread(file, 9, 0) == b"\0\0\0a\0bc\0d"
 
 
-def test_two_writes_in_a_row_that_waited_for_the_lock_have_the_next_ones_keep_it(file, kept, monkeypatch):
-    for at, wanted in enumerate((0.0, math.inf, 0.0, 0.0, 0.0)):
+def test_three_writes_in_a_row_that_waited_for_the_lock_have_the_next_ones_keep_it(file, kept, monkeypatch):
+    for at, wanted in enumerate((0.0, 0.0, math.inf, 0.0, 0.0, 0.0, 0.0)):
         monkeypatch.setattr(module, "WANTED", wanted)
         pwrite(file, b"x", at)
-    assert kept.calls == [4]
+    assert kept.calls == [6]
 
 
 def test_after_its_time_one_write_that_waited_is_enough_and_one_that_did_not_ends_it(file, kept, monkeypatch):

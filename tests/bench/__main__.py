@@ -20,7 +20,8 @@ ROUNDS = 3
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 COST = (
     "bare_at_once", "ours_at_once", "ours_with_pipeline_at_once", "bare", "ours", "ours_with_pipeline",
-    "ours_leading", "ours_full", "bare_beside_busy", "ours_beside_busy",
+    "ours_at_once_beside_leader", "ours_with_pipeline_at_once_beside_leader", "ours_leading", "ours_full",
+    "bare_beside_busy", "ours_beside_busy",
 )  # fmt: skip
 ONCE = ("throughput_process", "throughput_full", "recovery", "loop_stall", "scrape_stall")
 
@@ -86,13 +87,16 @@ _ROWS = {
     "bare": "2 ms apart: bare SDK spans",
     "ours": "2 ms apart: otel_gen",
     "ours_with_pipeline": "2 ms apart: otel_gen beside that pipeline",
-    "ours_leading": "2 ms apart: otel_gen, and this process leads (another does in the rows above)",
+    "ours_at_once_beside_leader": "back to back: otel_gen, beside a busy leader in another process",
+    "ours_with_pipeline_at_once_beside_leader": "back to back: otel_gen beside that pipeline and such a leader",
+    "ours_leading": "2 ms apart: otel_gen, and this process leads",
     "ours_full": "2 ms apart: otel_gen, durability=full, with the waits for the disk",
     "bare_beside_busy": "beside a busy Python thread: bare SDK spans",
     "ours_beside_busy": "beside a busy Python thread: otel_gen, this process leads",
 }
 _BASE = {
     "bare_at_once": "bare_at_once", "ours_at_once": "bare_at_once", "ours_with_pipeline_at_once": "bare_at_once",
+    "ours_at_once_beside_leader": "bare_at_once", "ours_with_pipeline_at_once_beside_leader": "bare_at_once",
     "bare_beside_busy": "bare_beside_busy", "ours_beside_busy": "bare_beside_busy",
 }  # fmt: skip
 

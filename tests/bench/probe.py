@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -71,8 +72,8 @@ def busy_thread() -> Iterator[None]:
 
 
 @contextmanager
-def leader_elsewhere(data_dir: str) -> Iterator[None]:
-    """Let another process lead, as the other worker of a service does half of the time."""
+def leader_elsewhere(data_dir: str, *, busy: bool = False) -> Iterator[None]:
+    """Let another process lead, as the other worker of a service does; at rest it takes no processor's time."""
     code = (
         "import otel_gen,sys,time\n"
         f"otel_gen.configure(data_dir={data_dir!r}, registry=None)\n"
@@ -83,9 +84,12 @@ def leader_elsewhere(data_dir: str) -> Iterator[None]:
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdout
     process.stdout.readline()
+    if not busy:
+        process.send_signal(signal.SIGSTOP)
     try:
         yield
     finally:
+        process.send_signal(signal.SIGCONT)
         process.communicate()
 
 
@@ -114,6 +118,17 @@ def ours_at_once(folder: str) -> Any:
 def ours_with_pipeline_at_once(folder: str) -> Any:
     pipeline(folder)
     with leader_elsewhere(folder + "/data"):
+        return timed(workload.ours(configured(folder + "/data")), pause=0)
+
+
+def ours_at_once_beside_leader(folder: str) -> Any:
+    with leader_elsewhere(folder, busy=True):
+        return timed(workload.ours(configured(folder)), pause=0)
+
+
+def ours_with_pipeline_at_once_beside_leader(folder: str) -> Any:
+    pipeline(folder)
+    with leader_elsewhere(folder + "/data", busy=True):
         return timed(workload.ours(configured(folder + "/data")), pause=0)
 
 
@@ -249,6 +264,7 @@ PROBES = {
     probe.__name__: probe
     for probe in (
         bare_at_once, ours_at_once, ours_with_pipeline_at_once,
+        ours_at_once_beside_leader, ours_with_pipeline_at_once_beside_leader,
         bare, ours, ours_leading, ours_with_pipeline, ours_full, bare_beside_busy, ours_beside_busy,
         throughput_process, throughput_full, recovery, loop_stall, scrape_stall,
     )
