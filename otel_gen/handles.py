@@ -62,10 +62,10 @@ class Generation(Handing, Waiting):
         self.append(
             Started(self.id, self.start_wall, self.start_boot, trace_id, own, parent, flags, attributes)
         )
-        span: Any = self.span
-        self.capture.remember(self.id, span.get_span_context() if self.own else span)
         if image is not None:
             self._stage_job("image", image.source, image.size, mutable=image.mutable)
+        span: Any = self.span
+        self.capture.remember(self.id, span.get_span_context() if self.own else span)
 
     @guarded_step
     def _describe(self, keywords: dict[str, Any]) -> InputImage | None:

@@ -12,11 +12,11 @@ import pytest
 
 import otel_gen
 from otel_gen import process as forks
+from otel_gen import segment
 from otel_gen.files import Folder
 from otel_gen.flock import Flock
 from otel_gen.leader import Leader
 from otel_gen.process import process
-from otel_gen.segment import Writer
 from tests.support import lines, python, settled, the_record, until
 
 
@@ -303,15 +303,15 @@ def test_a_child_of_a_process_that_shuts_down_inherits_no_lock(configured, monke
 
 @ignore_fork_warning
 def test_a_child_inherits_no_lock_of_a_segment_that_is_being_made(configured, monkeypatch):
-    inside, gate, real = threading.Event(), threading.Event(), Writer._zero
+    inside, gate, real = threading.Event(), threading.Event(), segment._write_zeros
 
-    def zero(writer, length, at):
+    def write_zeros(fd, size):
         if threading.current_thread().name == "otel_gen-syncer":
             inside.set()
             assert gate.wait(30)
-        real(writer, length, at)
+        real(fd, size)
 
-    monkeypatch.setattr(Writer, "_zero", zero)
+    monkeypatch.setattr(segment, "_write_zeros", write_zeros)
     with otel_gen.generation() as gen:
         gen.withheld("x")
         assert inside.wait(30)

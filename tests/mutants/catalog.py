@@ -244,9 +244,8 @@ MUTANTS = [
     Mutant(
         "a span that was sampled out makes no record",
         "I10", "exporter.py",
-        "        event = Span(attributes[sc.GENERATION_ID], name, *ids, start, end, boot, attributes)\n",
-        "        event = Span(attributes[sc.GENERATION_ID], name, *ids, start, end, boot, attributes)\n"
-        "        if not event.flags & 1:\n            return 1\n",
+        "        trace_id, own, parent, flags = ids\n",
+        "        trace_id, own, parent, flags = ids\n        if not flags & 1:\n            return 1\n",
         "tests/test_hostile.py",
     ),
     Mutant(
