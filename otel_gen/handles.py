@@ -64,8 +64,8 @@ class Generation(Handing, Waiting):
         )
         if image is not None:
             self._stage_job("image", image.source, image.size, mutable=image.mutable)
-        span: Any = self.span
-        self.capture.remember(self.id, span.get_span_context() if self.own else span)
+        span: Any = self.own or self.span
+        self.capture.remember(self.id, span)
 
     @guarded_step
     def _describe(self, keywords: dict[str, Any]) -> InputImage | None:

@@ -13,6 +13,8 @@ from otel_gen.events import SpanIds
 from otel_gen.guard import Faults
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import SpanContext
+
     from otel_gen.handles import Generation
 
 current: ContextVar[Scope | None] = ContextVar("otel_gen_scope", default=None)
@@ -53,6 +55,8 @@ class Scope:
     capture: Capture
     generation: Generation
     ids: SpanIds
+    own: SpanContext | None
+    """The span's own context; None where the application has no span for this."""
     context: Any
     _attributes: dict[str, Any]
     _later: dict[str, Any]

@@ -93,8 +93,8 @@ class Tracing:
         parent: Span,
         above: SpanIds | None,
         start_time: int,
-    ) -> tuple[Span, bool, SpanIds]:
-        """Give the span that stands in the context, whether it is the application's own, and its ids."""
+    ) -> tuple[Span, SpanContext | None, SpanIds]:
+        """Give the span that stands in the context, its own context where it is the application's, and its ids."""
         if getattr(trace, "_TRACER_PROVIDER", _UNKNOWN) is not self._seen:
             self._look()
         tracer = self._tracer
@@ -103,13 +103,14 @@ class Tracing:
             shown = visible(attributes)
             try:
                 span = tracer.start_span(name, context=context, attributes=shown, start_time=start_time)
-                trace_id, own, _, flags, _, valid = span.get_span_context()
+                own = span.get_span_context()
+                trace_id, number, _, flags, _, valid = own
             except Exception as error:  # noqa: BLE001 - a neighbour's processor may raise; its span is not ours to lose
                 raise_a_signals(error)
                 return _standing(above, parent)
-            span_id = "%016x" % own  # noqa: UP031 - half of what an f-string takes
+            span_id = "%016x" % number  # noqa: UP031 - half of what an f-string takes
             if valid and span_id != above[1]:  # not nothing, and not the parent's
-                return span, True, (_trace_hex(trace_id), span_id, above[1], flags & 1)
+                return span, own, (_trace_hex(trace_id), span_id, above[1], flags & 1)
         return _standing(above, parent)
 
     def tell(self, name: str, attributes: Any, time: int, linked: SpanContext | None) -> None:
@@ -164,12 +165,12 @@ def _trace_hex(trace_id: int) -> str:
     return f"{trace_id:032x}"
 
 
-def _standing(above: SpanIds, parent: Span) -> tuple[Span, bool, SpanIds]:
+def _standing(above: SpanIds, parent: Span) -> tuple[Span, None, SpanIds]:
     """Make a span with a new id that only stands in the context, below these ids or in a new trace."""
     trace_id = above[0] or f"{_random.getrandbits(128) or 1:032x}"
     ids = (trace_id, f"{_random.getrandbits(64) or 1:016x}", above[1], above[3])
     state = parent.state if type(parent) is Standing else parent.get_span_context().trace_state
-    return Standing(ids, state), False, ids
+    return Standing(ids, state), None, ids
 
 
 random_bits = _random.getrandbits
