@@ -129,3 +129,15 @@ def test_identity_is_what_the_settings_say_and_no_more():
 def test_structured_values_are_bounded():
     assert len(attrs.structured({"a": "x" * 100_000})) < 40_000
     json.loads(attrs.structured([[[[]] * 1000] * 1000]))
+
+
+class Unhashable(type):
+    def __hash__(cls):
+        raise RuntimeError("a class of the caller's that has no hash")
+
+
+def test_settings_of_a_class_without_a_hash_are_described_like_any_other():
+    value = Unhashable("Value", (), {})()
+    assert attrs.config_attributes({"steps": 4, "odd": value}) == attrs.config_attributes(
+        {"steps": 4, "odd": {"type": "Value"}}
+    )
