@@ -114,7 +114,7 @@ def prompt_text(value: Any) -> Attributes:
     if found is None:
         return {sc.PROMPT_LENGTH: len(value) if type(value) in (bytes, bytearray) else 0}
     attributes: Attributes = {sc.PROMPT: found, sc.PROMPT_LENGTH: str.__len__(value)}
-    return attributes if len(found) == attributes[sc.PROMPT_LENGTH] else attributes | {sc.TRUNCATED: True}
+    return attributes | marked_cut(value, found)
 
 
 def caption(task_type: Any, prompt: Any, length: int) -> Attributes:

@@ -58,10 +58,7 @@ class Generation(Handing, Waiting):
         attributes = self._attributes
         context = tracing.current_context()
         self.begin_span(sc.GENERATION_SPAN, context, tracing.current_span(context), None)
-        trace_id, own, parent, flags = self.ids
-        self.append(
-            Started(self.id, self.start_wall, self.start_boot, trace_id, own, parent, flags, attributes)
-        )
+        self.append(Started(self.id, self.start_wall, self.start_boot, *self.ids, attributes))
         if image is not None:
             self._stage_job("image", image.source, image.size, mutable=image.mutable)
         span: Any = self.own or self.span
@@ -158,7 +155,7 @@ class Generation(Handing, Waiting):
             if error is not None:
                 stage = self._failed_in[1] if self._failed_in and self._failed_in[0] is error else None
                 self.keep(words.raised(describe(error), stage, self._attributes))
-            pending = [job.kind for job in self.jobs if not job.complete] if self.jobs else []
+            pending = [job.kind for job in self.jobs if not job.complete]
             if pending:
                 self.keep({sc.PENDING: ",".join(pending)})
             self.end_wall = self.end_time()

@@ -188,7 +188,7 @@ class Journal:
         else:
             synced = self._sync() if self._wanted > self._synced or self._stalled else True
         for what in self.announced.due():
-            self.append(what.begun(), True)
+            self.append(what.begun(), sheddable=True)
         self._flush_counts()
         if self._drain() and synced:
             self._stalled = False

@@ -43,13 +43,9 @@ class Standing(NonRecordingSpan):
     @property
     def _context(self) -> SpanContext:  # type: ignore[override]
         if self._made is None:
-            self._made = context_of(self.ids, self.state)
+            trace_id, own, _, flags = self.ids
+            self._made = SpanContext(int(trace_id, 16), int(own, 16), False, _FLAGS[flags], self.state)
         return self._made
-
-
-def context_of(ids: SpanIds, state: TraceState | None = None) -> SpanContext:
-    """Make the context of the span that has these ids."""
-    return SpanContext(int(ids[0], 16), int(ids[1], 16), False, _FLAGS[ids[3]], state)
 
 
 _NO_PROVIDERS = (trace.ProxyTracerProvider, type(None))

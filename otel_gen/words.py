@@ -20,10 +20,8 @@ KEYS = frozenset((
 
 def submitted(uid: int | None, wall: int, own: Mapping[str, Any] | None = None) -> Attributes:
     """Say that the result was handed to the validator `uid`, now. `own`: the caller's own attributes."""
-    found = {sc.SAID: "submitted", sc.SUBMISSION_TIME: wall}
-    if uid is not None:
-        found[sc.VALIDATOR_UID] = uid
-    return custom(own) | found if own else found
+    more: Attributes = {} if uid is None else {sc.VALIDATOR_UID: uid}
+    return _said("submitted", own, {sc.SUBMISSION_TIME: wall, **more})
 
 
 def withheld(reason: Any, value: Any = None, own: Mapping[str, Any] | None = None) -> Attributes:
