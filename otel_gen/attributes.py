@@ -113,8 +113,7 @@ def prompt_text(value: Any) -> Attributes:
     found = sanitize.text(value, MAX_PROMPT)
     if found is None:
         return {sc.PROMPT_LENGTH: len(value) if type(value) in (bytes, bytearray) else 0}
-    attributes: Attributes = {sc.PROMPT: found, sc.PROMPT_LENGTH: str.__len__(value)}
-    return attributes | marked_cut(value, found)
+    return {sc.PROMPT: found, sc.PROMPT_LENGTH: str.__len__(value), **marked_cut(value, found)}
 
 
 def caption(task_type: Any, prompt: Any, length: int) -> Attributes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import PurePath
 from typing import Any
@@ -24,7 +23,7 @@ from otel_gen.shown import everything, filtered, marked
 from otel_gen.stager import Stager
 from otel_gen.tracing import Standing
 
-_REMEMBERED = 1024
+_REMEMBERED = 512
 _KINDS: dict[str, Callable[[bytes], tuple[str, str]]] = {
     "ply": lambda _: ("ply", "application/x-ply"),
     "spz": lambda _: ("spz", "application/x-spz"),
@@ -60,17 +59,19 @@ class Capture:
         self.marked = everything if whole else marked
         """Choose what they may show at their begin: also that it is not everything."""
         self._inspect = inspect
-        self._spans: OrderedDict[str, SpanContext | Standing] = OrderedDict()
+        self._spans: dict[str, SpanContext | Standing] = {}
+        self._earlier = self._spans
 
     def remember(self, generation_id: str, span: SpanContext | Standing) -> None:
-        """Keep the context of a generation's span, or what gives it, so that its feedback can be linked; bounded."""
-        self._spans[generation_id] = span
-        if len(self._spans) > _REMEMBERED:
-            self._spans.popitem(last=False)
+        """Keep the context of a generation's span, or what gives it, for its feedback's link; the last 512 at least."""
+        spans = self._spans
+        spans[generation_id] = span
+        if len(spans) >= _REMEMBERED:
+            self._earlier, self._spans = spans, {}
 
     def context_of(self, generation_id: str) -> SpanContext | None:
         """Find the span context of a generation of this process; None where it is not known (any more)."""
-        found = self._spans.get(generation_id)
+        found = self._spans.get(generation_id) or self._earlier.get(generation_id)
         return found.get_span_context() if isinstance(found, Standing) else found
 
     def close(self) -> None:

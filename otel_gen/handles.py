@@ -19,8 +19,10 @@ from otel_gen.images import InputImage, input_image
 from otel_gen.scope import new_id
 from otel_gen.waiting import Waiting
 
-_TASK_NAMES = frozenset(("task_type", "task_id", "attempt", "validator_uid", "validator_hotkey"))
-
+_NAMES = frozenset((
+    "task_type", "task_id", "attempt", "validator_uid", "validator_hotkey", "prompt", "image", "config",
+))  # fmt: skip
+"""What a generation's keywords say; others are attributes of the caller's own."""
 
 _block: Any = None
 
@@ -54,7 +56,7 @@ class Generation(Handing, Waiting):
 
     @guarded_step
     def _start(self, keywords: dict[str, Any]) -> None:
-        image = self._describe(dict(keywords))  # guarded on its own: what cannot be described still began
+        image = self._describe(keywords)  # guarded on its own: what cannot be described still began
         attributes = self._attributes
         context = tracing.current_context()
         self.begin_span(sc.GENERATION_SPAN, context, tracing.current_span(context), None)
@@ -66,19 +68,19 @@ class Generation(Handing, Waiting):
 
     @guarded_step
     def _describe(self, keywords: dict[str, Any]) -> InputImage | None:
-        given = keywords.pop("image", None)
-        image, prompt = input_image(keywords.get("task_type"), given, keywords.pop("prompt", None))
+        given = keywords.get("image")
+        image, prompt = input_image(keywords.get("task_type"), given, keywords.get("prompt"))
         attributes = self._attributes
         attributes.update(attrs.task(keywords))
-        attributes.update(attrs.config_attributes(keywords.pop("config", None)))
+        attributes.update(attrs.config_attributes(keywords.get("config")))
         if image is None:
             attributes.update(attrs.prompt_text(prompt))
             if given is not None:
                 attributes[sc.SHED] = "unreadable"
         else:
             attributes.update(attrs.caption(attributes.get(sc.TASK_TYPE), prompt, image.length))
-        if keywords.keys() - _TASK_NAMES:
-            attributes.update(attrs.custom({k: v for k, v in keywords.items() if k not in _TASK_NAMES}))
+        if not keywords.keys() <= _NAMES:
+            attributes.update(attrs.custom({k: v for k, v in keywords.items() if k not in _NAMES}))
         return image
 
     # --- what the application says ---------------------------------------------------------------

@@ -122,7 +122,7 @@ class Scope:
         and the other key of an attribute of the caller's own that was a scalar and is a structure now, or was one.
         """
         known = self._attributes
-        if sc.SAID in attributes:
+        if sc.SAID in attributes and not words.KEYS.isdisjoint(known):
             attributes |= dict.fromkeys((words.KEYS & known.keys()) - attributes.keys())
         for over in attrs.other_forms(attributes):
             if known.get(over) is not None:

@@ -155,7 +155,7 @@ def _ids_of(parent: Span) -> SpanIds:
     return f"{outer.trace_id:032x}", f"{outer.span_id:016x}", "", outer.trace_flags & 1
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=8)
 def _trace_hex(trace_id: int) -> str:
     """Write a trace id; a generation and its stages have the same one."""
     return f"{trace_id:032x}"
