@@ -19,7 +19,8 @@ from tests.bench.counted import counted
 ROUNDS = 3
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 COST = (
-    "bare_at_once", "ours_at_once", "ours_with_pipeline_at_once", "bare", "ours", "ours_with_pipeline",
+    "bare_at_once", "ours_at_once", "ours_with_pipeline_at_once", "bare_all_kept", "ours_with_pipeline_all_kept",
+    "bare", "ours", "ours_with_pipeline",
     "ours_at_once_beside_leader", "ours_with_pipeline_at_once_beside_leader", "ours_leading", "ours_full",
     "bare_beside_busy", "ours_beside_busy",
 )  # fmt: skip
@@ -60,6 +61,8 @@ def table(found: dict[str, dict[str, Any]]) -> str:
         row = found[name]
         ratio = row["p50"] / found[_BASE.get(name, "bare")]["p50"]
         lines.append(f"| {text} | {row['p50']:.0f} | {row['p90']:.0f} | {row['p99']:.0f} | {ratio:.2f} |")
+    lost = [f"{text} {found[name]['dropped']:.0%}" for name, text in _QUEUES.items()]
+    lines.append(f"\nSpans that the pipeline's queue dropped back to back: {', '.join(lost)}.")
     for name, text in (
         ("throughput_process", "drained throughput, durability=process, 1 thread"),
         ("throughput_full", "drained throughput, durability=full, 8 threads"),
@@ -84,6 +87,8 @@ _ROWS = {
     "bare_at_once": "back to back: bare SDK spans, BatchSpanProcessor, OTLP JSON file exporter",
     "ours_at_once": "back to back: otel_gen, no pipeline of the application's",
     "ours_with_pipeline_at_once": "back to back: otel_gen beside that pipeline",
+    "bare_all_kept": "back to back: bare SDK spans, with a queue that takes all",
+    "ours_with_pipeline_all_kept": "back to back: otel_gen beside that pipeline, with such a queue",
     "bare": "2 ms apart: bare SDK spans",
     "ours": "2 ms apart: otel_gen",
     "ours_with_pipeline": "2 ms apart: otel_gen beside that pipeline",
@@ -97,8 +102,17 @@ _ROWS = {
 _BASE = {
     "bare_at_once": "bare_at_once", "ours_at_once": "bare_at_once", "ours_with_pipeline_at_once": "bare_at_once",
     "ours_at_once_beside_leader": "bare_at_once", "ours_with_pipeline_at_once_beside_leader": "bare_at_once",
+    "bare_all_kept": "bare_all_kept", "ours_with_pipeline_all_kept": "bare_all_kept",
     "bare_beside_busy": "bare_beside_busy", "ours_beside_busy": "bare_beside_busy",
 }  # fmt: skip
+
+
+_QUEUES = {
+    "bare_at_once": "bare SDK spans",
+    "ours_with_pipeline_at_once": "beside otel_gen",
+    "bare_all_kept": "bare, with a queue that takes all",
+    "ours_with_pipeline_all_kept": "beside otel_gen, with such a queue",
+}
 
 
 def _kernel() -> str:

@@ -17,8 +17,12 @@ from typing import Any
 
 from tests.bench import workload
 
-ROUNDS = 1500
+ROUNDS, AT_ONCE = 1500, 6000
+"""With a pause between two, and back to back, where the exporter's bursts take turns with calls: many of them."""
 PAUSE = 0.002
+WARM = 100
+SPANS, SPANS_FILE = 7, "spans.jsonl"  # of a generation and its feedback
+ROOM_FOR_ALL = 1 << 16
 
 
 def quantiles(values: list[float]) -> dict[str, float]:
@@ -30,7 +34,7 @@ def quantiles(values: list[float]) -> dict[str, float]:
 
 def timed(one: Callable[[], None], rounds: int = ROUNDS, pause: float = PAUSE) -> dict[str, float]:
     """Time each call, with a pause between two, as a service would have; without one caches stay warm."""
-    for _ in range(100):
+    for _ in range(WARM):
         one()
     found = []
     for _ in range(rounds):
@@ -42,17 +46,33 @@ def timed(one: Callable[[], None], rounds: int = ROUNDS, pause: float = PAUSE) -
     return quantiles(found)
 
 
-def pipeline(folder: str) -> Any:
-    """Set up the SDK with a BatchSpanProcessor and the OTLP JSON file exporter."""
+def pipeline(folder: str, queue: int | None = None) -> Any:
+    """Set up the SDK with a BatchSpanProcessor and the OTLP JSON file exporter; `queue`: spans that may wait."""
     from opentelemetry import trace
     from opentelemetry.exporter.otlp.json.file.trace_exporter import FileSpanExporter
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     provider = TracerProvider()
-    provider.add_span_processor(BatchSpanProcessor(FileSpanExporter(os.path.join(folder, "spans.jsonl"))))
+    exporter = FileSpanExporter(os.path.join(folder, SPANS_FILE))
+    provider.add_span_processor(BatchSpanProcessor(exporter, max_queue_size=queue))
     trace.set_tracer_provider(provider)
     return trace.get_tracer("bench")
+
+
+def exported(folder: str) -> int:
+    """Have the pipeline export what waits, and count the spans in its file."""
+    from opentelemetry import trace
+
+    trace.get_tracer_provider().force_flush()  # type: ignore[attr-defined]
+    with open(os.path.join(folder, SPANS_FILE), encoding="utf-8") as lines:
+        requests = [json.loads(line) for line in lines]
+    return sum(
+        len(scope["spans"])
+        for request in requests
+        for resource in request["resourceSpans"]
+        for scope in resource["scopeSpans"]
+    )
 
 
 @contextmanager
@@ -106,30 +126,40 @@ def bare(folder: str) -> Any:
     return timed(workload.bare(pipeline(folder)))
 
 
-def bare_at_once(folder: str) -> Any:
-    return timed(workload.bare(pipeline(folder)), pause=0)
+def bare_at_once(folder: str, queue: int | None = None) -> Any:
+    found = timed(workload.bare(pipeline(folder, queue)), AT_ONCE, 0)
+    return found | {"dropped": 1 - exported(folder) / ((AT_ONCE + WARM) * SPANS)}
 
 
 def ours_at_once(folder: str) -> Any:
     with leader_elsewhere(folder):
-        return timed(workload.ours(configured(folder)), pause=0)
+        return timed(workload.ours(configured(folder)), AT_ONCE, 0)
 
 
-def ours_with_pipeline_at_once(folder: str) -> Any:
-    pipeline(folder)
+def ours_with_pipeline_at_once(folder: str, queue: int | None = None) -> Any:
+    pipeline(folder, queue)
     with leader_elsewhere(folder + "/data"):
-        return timed(workload.ours(configured(folder + "/data")), pause=0)
+        found = timed(workload.ours(configured(folder + "/data")), AT_ONCE, 0)
+    return found | {"dropped": 1 - exported(folder) / ((AT_ONCE + WARM) * SPANS)}
+
+
+def bare_all_kept(folder: str) -> Any:
+    return bare_at_once(folder, ROOM_FOR_ALL)
+
+
+def ours_with_pipeline_all_kept(folder: str) -> Any:
+    return ours_with_pipeline_at_once(folder, ROOM_FOR_ALL)
 
 
 def ours_at_once_beside_leader(folder: str) -> Any:
     with leader_elsewhere(folder, busy=True):
-        return timed(workload.ours(configured(folder)), pause=0)
+        return timed(workload.ours(configured(folder)), AT_ONCE, 0)
 
 
 def ours_with_pipeline_at_once_beside_leader(folder: str) -> Any:
     pipeline(folder)
     with leader_elsewhere(folder + "/data", busy=True):
-        return timed(workload.ours(configured(folder + "/data")), pause=0)
+        return timed(workload.ours(configured(folder + "/data")), AT_ONCE, 0)
 
 
 def bare_beside_busy(folder: str) -> Any:
@@ -263,7 +293,7 @@ def scrape_stall(folder: str) -> Any:
 PROBES = {
     probe.__name__: probe
     for probe in (
-        bare_at_once, ours_at_once, ours_with_pipeline_at_once,
+        bare_at_once, ours_at_once, ours_with_pipeline_at_once, bare_all_kept, ours_with_pipeline_all_kept,
         ours_at_once_beside_leader, ours_with_pipeline_at_once_beside_leader,
         bare, ours, ours_leading, ours_with_pipeline, ours_full, bare_beside_busy, ours_beside_busy,
         throughput_process, throughput_full, recovery, loop_stall, scrape_stall,
