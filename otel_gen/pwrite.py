@@ -10,8 +10,8 @@ from typing import Any
 
 WANTED = 0.0001
 """Seconds after which a write that gave the lock up had to wait for it."""
-IN_A_ROW = 3
-"""Writes that had to wait, one after the other, after which the lock is kept: a busy thread, not a short burst."""
+OFTEN, LATELY = 4, 16
+"""Of so many watched writes that many had to wait when the lock is kept: other threads are busy, not one now and then."""
 KEEP = 10.0
 """Seconds for which it is kept then."""
 SLOW = 0.02
@@ -19,11 +19,13 @@ SLOW = 0.02
 CALM = 5.0
 """Seconds for which the lock is not kept after such a write."""
 
+_ALL = (1 << LATELY) - 1
 _os_pwrite = os.pwrite
 keep_until = 0.0
 """On the monotonic clock; 0 while the lock is given up. Then not each write needs the look that `pwrite` takes."""
 _give_up_until = 0.0
-_waited = 0
+_waits = 0
+"""Which of the last watched writes had to wait, a bit each, that of the newest last."""
 
 
 def _keeping() -> Callable[[int, bytes, int, int], int] | None:
@@ -51,7 +53,7 @@ def pwrite(fd: int, data: bytes, at: int, overdue: float = math.inf) -> int:
     up to 5 ms. Where that was seen lately, it is kept, unless a write took long lately or the disk is `overdue`
     (on the monotonic clock): a write that the kernel holds would hold every thread of the process.
     """
-    global keep_until, _give_up_until, _waited
+    global keep_until, _give_up_until, _waits
     begin = time.monotonic()
     if begin < keep_until and begin < overdue and os.pwrite is _os_pwrite and _kept is not None:
         written = _kept(fd, data, len(data), at)
@@ -62,7 +64,8 @@ def pwrite(fd: int, data: bytes, at: int, overdue: float = math.inf) -> int:
     if begin >= keep_until:
         keep_until = 0.0
     written = os.pwrite(fd, data, at)  # after a failure: it says what is wrong, or succeeds
-    _waited = _waited + 1 if time.monotonic() - begin > WANTED else 0
-    if _waited >= IN_A_ROW and begin > _give_up_until:
+    waited = time.monotonic() - begin > WANTED
+    _waits = (_waits << 1 | waited) & _ALL
+    if waited and begin > _give_up_until and _waits.bit_count() >= OFTEN:
         keep_until = begin + KEEP
     return written

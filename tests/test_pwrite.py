@@ -37,7 +37,7 @@ def kept(monkeypatch):
     monkeypatch.setattr(module, "_kept", write)
     monkeypatch.setattr(module, "keep_until", 0.0)
     monkeypatch.setattr(module, "_give_up_until", 0.0)
-    monkeypatch.setattr(module, "_waited", 0)
+    monkeypatch.setattr(module, "_waits", 0)
     monkeypatch.setattr(module, "WANTED", math.inf)
     write.calls = calls
     return write
@@ -56,27 +56,41 @@ def test_both_ways_write_the_same_bytes(file, kept, monkeypatch):
     assert os.pread(file, 9, 0) == b"\0\0\0a\0bc\0d"
 
 
-def test_three_writes_in_a_row_that_waited_for_the_lock_have_the_next_ones_keep_it(file, kept, monkeypatch):
-    for at, wanted in enumerate((0.0, 0.0, math.inf, 0.0, 0.0, 0.0, 0.0)):
-        monkeypatch.setattr(module, "WANTED", wanted)
-        pwrite(file, b"x", at)
-    assert kept.calls == [6]
+def written(file, monkeypatch, waits):
+    """Write once for each letter: one that waits for the lock is a W."""
+    for waited in waits:
+        monkeypatch.setattr(module, "WANTED", 0.0 if waited == "W" else math.inf)
+        pwrite(file, b"x", 0)
+
+
+@pytest.mark.parametrize("waits", ["WWWW", "W....W....W....W", "...............WWWW"])
+def test_four_of_sixteen_writes_that_waited_for_the_lock_have_the_next_ones_keep_it(
+    file, kept, monkeypatch, waits
+):
+    written(file, monkeypatch, waits[:-1])
+    assert not module.keep_until
+    written(file, monkeypatch, "W")
+    assert (module.keep_until > time.monotonic(), kept.calls) == (True, [])
+    written(file, monkeypatch, "..")
+    assert len(kept.calls) == 2
+
+
+@pytest.mark.parametrize("waits", ["W....W....W....." * 6, "WWW.............WWW"])
+def test_rarer_waits_have_none_keep_it(file, kept, monkeypatch, waits):
+    written(file, monkeypatch, waits)
+    assert (module.keep_until, kept.calls) == (0.0, [])
 
 
 def test_after_its_time_one_write_that_waited_is_enough_and_one_that_did_not_ends_it(file, kept, monkeypatch):
-    monkeypatch.setattr(module, "WANTED", 0.0)
     monkeypatch.setattr(module, "KEEP", -1.0)
-    for at in range(3):
-        pwrite(file, b"x", at)
+    written(file, monkeypatch, "WWWW")
     assert kept.calls == []
     monkeypatch.setattr(module, "KEEP", 60.0)
-    pwrite(file, b"x", 3)
-    pwrite(file, b"x", 4)
-    assert kept.calls == [4]
+    written(file, monkeypatch, "W.")
+    assert len(kept.calls) == 1
     monkeypatch.setattr(module, "keep_until", time.monotonic() - 1)
-    monkeypatch.setattr(module, "WANTED", math.inf)
-    pwrite(file, b"x", 5)
-    assert (kept.calls, module.keep_until) == ([4], 0.0)
+    written(file, monkeypatch, ".")
+    assert (len(kept.calls), module.keep_until) == (1, 0.0)
 
 
 def test_a_write_that_the_kernel_held_has_the_lock_given_up(file, kept, monkeypatch):
