@@ -11,7 +11,7 @@ from typing import Any
 WANTED = 0.0001
 """Seconds after which a write that gave the lock up had to wait for it."""
 OFTEN, LATELY = 4, 16
-"""Of so many watched writes that many had to wait when the lock is kept: other threads are busy, not one now and then."""
+"""Of the last sixteen watched writes four had to wait: others are busy, not one now and then; then the lock is kept."""
 KEEP = 10.0
 """Seconds for which it is kept then."""
 SLOW = 0.02
