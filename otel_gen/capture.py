@@ -61,6 +61,7 @@ class Capture:
         self._inspect = inspect
         self._spans: dict[str, SpanContext | Standing] = {}
         self._earlier = self._spans
+        """The 512 before those of `_spans`."""
 
     def remember(self, generation_id: str, span: SpanContext | Standing) -> None:
         """Keep the context of a generation's span, or what gives it, for its feedback's link; the last 512 at least."""

@@ -60,19 +60,20 @@ def pipeline(folder: str, queue: int | None = None) -> Any:
     return trace.get_tracer("bench")
 
 
-def exported(folder: str) -> int:
-    """Have the pipeline export what waits, and count the spans in its file."""
+def dropped(folder: str) -> dict[str, float]:
+    """Have the pipeline export what waits, and tell which share of the spans is not in its file."""
     from opentelemetry import trace
 
     trace.get_tracer_provider().force_flush()  # type: ignore[attr-defined]
     with open(os.path.join(folder, SPANS_FILE), encoding="utf-8") as lines:
         requests = [json.loads(line) for line in lines]
-    return sum(
+    exported = sum(
         len(scope["spans"])
         for request in requests
         for resource in request["resourceSpans"]
         for scope in resource["scopeSpans"]
     )
+    return {"dropped": 1 - exported / ((AT_ONCE + WARM) * SPANS)}
 
 
 @contextmanager
@@ -127,8 +128,7 @@ def bare(folder: str) -> Any:
 
 
 def bare_at_once(folder: str, queue: int | None = None) -> Any:
-    found = timed(workload.bare(pipeline(folder, queue)), AT_ONCE, 0)
-    return found | {"dropped": 1 - exported(folder) / ((AT_ONCE + WARM) * SPANS)}
+    return timed(workload.bare(pipeline(folder, queue)), AT_ONCE, 0) | dropped(folder)
 
 
 def ours_at_once(folder: str) -> Any:
@@ -139,8 +139,7 @@ def ours_at_once(folder: str) -> Any:
 def ours_with_pipeline_at_once(folder: str, queue: int | None = None) -> Any:
     pipeline(folder, queue)
     with leader_elsewhere(folder + "/data"):
-        found = timed(workload.ours(configured(folder + "/data")), AT_ONCE, 0)
-    return found | {"dropped": 1 - exported(folder) / ((AT_ONCE + WARM) * SPANS)}
+        return timed(workload.ours(configured(folder + "/data")), AT_ONCE, 0) | dropped(folder)
 
 
 def bare_all_kept(folder: str) -> Any:
