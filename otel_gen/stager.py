@@ -20,15 +20,15 @@ from otel_gen import room
 from otel_gen.errors import StorageError
 from otel_gen.files import Folder, write_all
 from otel_gen.job import Job, close_source, read_source
-from otel_gen.threads import started
+from otel_gen.threads import spare_cores, started
 
 TEMPORARY = ".part"
 
 
 class Stager:
-    """A bounded pool of threads that stage jobs in the order they come."""
+    """A bounded pool of threads that stage jobs in the order they come; it leaves the application a core."""
 
-    THREADS = 2
+    MAX_THREADS = 2
     MAX_WAITING = 512 << 20
     HEAD = 65_536
 
@@ -39,6 +39,7 @@ class Stager:
         """Folders that were removed; a thread may still have one in hand."""
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
+        self._most = min(self.MAX_THREADS, spare_cores())
         # Guards _folder, _threads, _waiting; a signal handler may hand something over while it is held.
         self._lock = threading.RLock()
         self._waiting = 0
@@ -58,7 +59,7 @@ class Stager:
             self._do(job)
 
     def _add_thread(self) -> None:
-        if len(self._threads) < self.THREADS:
+        if len(self._threads) < self._most:
             thread = started(self._run, "otel_gen-stager")
             if thread is not None:
                 self._threads.append(thread)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 
@@ -14,3 +15,9 @@ def started(run: Callable[[], None], name: str) -> threading.Thread | None:
     except RuntimeError:
         return None
     return thread
+
+
+def spare_cores() -> int:
+    """Count the cores that this process may use, but for one that stays the application's; at least 1."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(usable - 1, 1)

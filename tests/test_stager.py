@@ -201,3 +201,17 @@ def test_parts_of_an_output_merge(configured):
     output = the_record(configured)["generation"]["output"]
     assert all(output[key] for key in ("ply_file_hash", "spz_file_hash", "ply_file_path", "spz_file_path"))
     assert output["num_gaussians"] == 3
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (3, 2), (64, 2)])
+def test_one_core_is_left_to_the_application(tmp_path, monkeypatch, cores, threads):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    pool = Stager(lambda: Folder.root(str(tmp_path / "staging"), create=True))
+    jobs = [
+        Job("ply", b"x", lambda _: None, lambda _: ("ply", "application/x-ply"), store=True) for _ in range(5)
+    ]
+    for job in jobs:
+        pool.submit(job)
+    assert len(pool._threads) == threads
+    pool.close(10)
+    assert all(job.digest for job in jobs)
