@@ -153,6 +153,8 @@ class Journal:
                 self._thread = started(self._run, "otel_gen-syncer")
 
     def _run(self) -> None:
+        if not self._alone():
+            return
         while not self._closing:
             self._begin()
             self._wake.wait(self._pause())
@@ -163,6 +165,12 @@ class Journal:
                     1  # without a wake-up: it comes back at its own pace
                 )
         self._finish()
+
+    def _alone(self) -> bool:
+        """Tell whether this thread is the syncer; a signal handler may start another while one is being started."""
+        with self._lock:
+            self._thread = self._thread or threading.current_thread()
+            return self._thread is threading.current_thread()
 
     def begin_again(self) -> None:
         """Have `on_start` called, by the syncer where there is one, else by the one that comes."""

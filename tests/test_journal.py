@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -581,6 +582,31 @@ def test_signals_that_append_while_the_main_thread_appends_lose_nothing(place):
     assert len(found) == len(mine) + len(handled) == journal.last
     assert [n for n in found if n < 1_000_000] == list(range(len(mine)))
     assert sorted(mine + handled) == list(range(1, journal.last + 1))
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_signal_while_the_syncer_is_started_makes_no_second_one(place, monkeypatch, interrupted):
+    journal, real, made = place.journal(), threading.Thread.start, []
+
+    def start(thread):
+        made.append(thread)
+        real(thread)
+        if len(made) == 1:  # a signal's handler runs here, in the thread that waits for the new one
+            journal.append(note(2))
+            if interrupted:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with pytest.raises(KeyboardInterrupt) if interrupted else contextlib.nullcontext():
+            journal.append(note(1))
+        assert journal.wait(journal.append(note(3)), 30)
+    assert len(made) == 2
+    until(lambda: sum(thread.is_alive() for thread in made) == 1)
+    assert journal._thread.is_alive()
+    journal.close()
+    assert not any(thread.is_alive() for thread in made)
+    assert place.numbers() == [1, 2, 3]
 
 
 def test_an_event_is_kept_when_no_thread_can_be_started(place, monkeypatch):
