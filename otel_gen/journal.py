@@ -153,7 +153,7 @@ class Journal:
                 self._thread = started(self._run, "otel_gen-syncer")
 
     def _run(self) -> None:
-        if not self._alone():
+        if not self._claim():
             return
         while not self._closing:
             self._begin()
@@ -166,8 +166,8 @@ class Journal:
                 )
         self._finish()
 
-    def _alone(self) -> bool:
-        """Tell whether this thread is the syncer; a signal handler may start another while one is being started."""
+    def _claim(self) -> bool:
+        """Become the syncer, unless another is; a signal handler may start one while one is being started."""
         with self._lock:
             self._thread = self._thread or threading.current_thread()
             return self._thread is threading.current_thread()
